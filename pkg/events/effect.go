@@ -71,7 +71,8 @@ func (EndRun) effect()          {}
 // Effects appends to dst what record r asks of the world, in the order of its events. It depends on r alone.
 //
 // The timers of a task (schedule-to-start, schedule-to-close) are armed by TaskScheduled and TaskAttemptFailed and
-// disarmed by the effect that closes or reopens the task: a reader that sees CloseTask forgets them too.
+// disarmed by the effect that closes or reopens the task: a reader that sees CloseTask forgets them too. Only the reader
+// that hands tasks out knows when an attempt begins, so it forgets TimerScheduleToStart when it delivers the attempt.
 func Effects(dst []Effect, r *Record) []Effect {
 	for i, e := range r.Events {
 		dst = effectsOf(dst, r, r.First+EventNumber(i), e)
@@ -118,6 +119,10 @@ func effectsOf(dst []Effect, r *Record, number EventNumber, e Event) []Effect {
 			Namespace: r.Namespace, WorkflowID: r.WorkflowID, Task: task(e.Step), Attempt: e.Attempt + 1, Name: e.Name, Queue: e.Queue,
 			NotBefore: e.NotBefore, Scheduled: e.Scheduled,
 		})
+		if e.ScheduleToStart > 0 {
+			id := TimerID{Kind: TimerScheduleToStart, Step: e.Step, Attempt: e.Attempt + 1}
+			dst = append(dst, arm(id, max(r.Time, e.NotBefore).Add(e.ScheduleToStart)))
+		}
 	case TaskCompleted:
 		dst = append(dst, CloseTask{Task: task(e.Step)})
 	case TaskFailed:

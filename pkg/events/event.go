@@ -95,6 +95,8 @@ type TaskAttemptFailed struct {
 	Name      TaskName
 	Queue     TaskQueue
 	Scheduled EventNumber
+	// ScheduleToStart bounds the wait of attempt Attempt+1 for a worker from NotBefore on; 0 means no bound.
+	ScheduleToStart time.Duration
 	// Details are the last heartbeat's, for the next attempt to go on from.
 	Details Payload
 	Worker  WorkerID

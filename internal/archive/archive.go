@@ -1,0 +1,28 @@
+// Package archive is the port of histories: the accepted records of open and retained runs, by run and event number.
+//
+// Together with the log it is the one source of history. Where the log itself keeps records after trimming, the archive
+// is an index of it and Append has nothing to do.
+package archive
+
+import (
+	"context"
+	"errors"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// ErrNotFound says that the archive has nothing of a run.
+var ErrNotFound = errors.New("no history of that run")
+
+// Archive is the port. Its methods may be called from any goroutine.
+type Archive interface {
+	// History returns records of a run in order: those with an event numbered from from to to (both included; to 0 means
+	// the end), stopping after about limitBytes of encoded records, but never before one record. next is the number to go
+	// on with, 0 when there is no more. Records without events are left out. It sees every record that the journal has
+	// shown to a reader. An unknown or forgotten run gives ErrNotFound.
+	History(ctx context.Context, p events.Partition, run events.RunID, from, to events.EventNumber, limitBytes int) (records []*events.Record, next events.EventNumber, err error)
+	// Append archives records before the log is trimmed. Repeating it is harmless. Adapters that index the log do nothing.
+	Append(ctx context.Context, p events.Partition, records []*events.Record) error
+	// Forget deletes everything of a run. Repeating it is harmless.
+	Forget(ctx context.Context, p events.Partition, run events.RunID) error
+}
