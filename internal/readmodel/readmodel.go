@@ -1,0 +1,92 @@
+// Package readmodel is the port of what readers search: one row per run and the views runs publish.
+//
+// A read model is a fold of the event log up to a position. It can be dropped and built again while the suite runs; the
+// engine never waits for it. Every answer carries its watermark.
+package readmodel
+
+import (
+	"context"
+	"errors"
+
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// ErrNotFound says that the read model has no such run or view (yet: look at the watermark).
+var ErrNotFound = errors.New("not in the read model")
+
+// ErrBadPage says that a page token is not of this read model or of another query.
+var ErrBadPage = errors.New("the page token does not fit the query")
+
+// Position is how far a partition has been folded: Next is the first sequence number that is not included.
+type Position struct {
+	Partition events.Partition
+	Next      events.Seq
+	// Time is that of the last record included; it tells the age of an answer.
+	Time events.Time
+}
+
+// Batch is one atomic write: rows, deletions and the positions they bring the model to.
+type Batch struct {
+	Rows      []row.Run
+	Deletes   []events.RunID // purged runs
+	Positions []Position
+}
+
+// Writer is what a projector needs. Its methods are called by one goroutine.
+type Writer interface {
+	// Apply writes a batch, all or nothing. A row whose Version is not above the stored one changes nothing.
+	Apply(ctx context.Context, b Batch) error
+	// Rows returns the stored rows of the given runs, those that exist, to fold further events into.
+	Rows(ctx context.Context, runs []events.RunID) ([]row.Run, error)
+	// Positions returns how far the model is; empty when it is new.
+	Positions(ctx context.Context) ([]Position, error)
+	// Reset drops everything.
+	Reset(ctx context.Context) error
+}
+
+// Filter selects runs; zero fields select all.
+type Filter struct {
+	Namespace        events.Namespace
+	Type             events.WorkflowType
+	Statuses         []events.Status
+	WorkflowID       events.WorkflowID
+	WorkflowIDPrefix string
+	StartedFrom      events.Time // inclusive
+	StartedTo        events.Time // exclusive
+}
+
+// Page asks for a part of a list. Limit is 1 to 1,000; 0 means 100. Token is the NextToken of the page before.
+type Page struct {
+	Limit int
+	Token string
+}
+
+// List is a page of runs, newest start first, without views and results.
+type List struct {
+	Runs      []row.Run
+	NextToken string // empty at the end
+}
+
+// Count is a number of runs per type and status.
+type Count struct {
+	Type   events.WorkflowType
+	Status events.Status
+	Runs   int64
+}
+
+// Reader is what answers queries. Its methods may be called from any goroutine. Reading never blocks the writer.
+type Reader interface {
+	// Run returns one run in full; a zero run id means the newest of the workflow id.
+	Run(ctx context.Context, ns events.Namespace, id events.WorkflowID, run events.RunID) (row.Run, error)
+	// View returns one view of a run; a zero run id means the newest of the workflow id.
+	View(ctx context.Context, ns events.Namespace, id events.WorkflowID, run events.RunID, name events.ViewName) (row.View, error)
+	// List returns a page of the runs that fit.
+	List(ctx context.Context, f Filter, p Page) (List, error)
+	// Count counts the runs that fit, by type and status.
+	Count(ctx context.Context, f Filter) ([]Count, error)
+	// Watermark returns how far the model is.
+	Watermark(ctx context.Context) ([]Position, error)
+	// WaitFor returns when the partition is folded up to and including seq, or with ctx's error.
+	WaitFor(ctx context.Context, p events.Partition, seq events.Seq) error
+}
