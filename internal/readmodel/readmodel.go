@@ -54,6 +54,7 @@ type Filter struct {
 	WorkflowIDPrefix string
 	StartedFrom      events.Time // inclusive
 	StartedTo        events.Time // exclusive
+	Quarantined      bool        // only runs in quarantine
 }
 
 // Page asks for a part of a list. Limit is 1 to 1,000; 0 means 100. Token is the NextToken of the page before.

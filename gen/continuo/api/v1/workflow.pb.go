@@ -1501,9 +1501,11 @@ type ListWorkflowsRequest struct {
 	StartedFrom      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started_from,json=startedFrom,proto3" json:"started_from,omitempty"`
 	StartedTo        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=started_to,json=startedTo,proto3" json:"started_to,omitempty"`
 	// 1 to 1,000; 0 means 100.
-	PageSize      int32  `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	WaitFor       *Token `protobuf:"bytes,10,opt,name=wait_for,json=waitFor,proto3" json:"wait_for,omitempty"`
+	PageSize  int32  `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	WaitFor   *Token `protobuf:"bytes,10,opt,name=wait_for,json=waitFor,proto3" json:"wait_for,omitempty"`
+	// Only runs in quarantine.
+	Quarantined   bool `protobuf:"varint,11,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1606,6 +1608,13 @@ func (x *ListWorkflowsRequest) GetWaitFor() *Token {
 		return x.WaitFor
 	}
 	return nil
+}
+
+func (x *ListWorkflowsRequest) GetQuarantined() bool {
+	if x != nil {
+		return x.Quarantined
+	}
+	return false
 }
 
 type ListWorkflowsResponse struct {
@@ -2819,7 +2828,7 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x129\n" +
 	"\n" +
 	"not_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12;\n" +
-	"\flast_failure\x18\x05 \x01(\v2\x18.continuo.api.v1.FailureR\vlastFailure\"\xb5\x03\n" +
+	"\flast_failure\x18\x05 \x01(\v2\x18.continuo.api.v1.FailureR\vlastFailure\"\xd7\x03\n" +
 	"\x14ListWorkflowsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x123\n" +
@@ -2834,7 +2843,8 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\t \x01(\tR\tpageToken\x121\n" +
 	"\bwait_for\x18\n" +
-	" \x01(\v2\x16.continuo.api.v1.TokenR\awaitFor\"\xb6\x01\n" +
+	" \x01(\v2\x16.continuo.api.v1.TokenR\awaitFor\x12 \n" +
+	"\vquarantined\x18\v \x01(\bR\vquarantined\"\xb6\x01\n" +
 	"\x15ListWorkflowsResponse\x12;\n" +
 	"\tworkflows\x18\x01 \x03(\v2\x1d.continuo.api.v1.WorkflowInfoR\tworkflows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x128\n" +
