@@ -1,0 +1,75 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/continuo-dev/continuo/internal/config"
+)
+
+func load(t *testing.T, file string, args ...string) (config.Server, error) {
+	t.Helper()
+	path := ""
+	if file != "" {
+		path = filepath.Join(t.TempDir(), "continuo.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.Flags(flags)
+	flags.Bool("temp", false, "a flag that is no setting")
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return config.Load(path, flags)
+}
+
+func TestLaterSourcesOverride(t *testing.T) {
+	t.Setenv("CONTINUO_LOG_LEVEL", "warn")
+	t.Setenv("CONTINUO_RETENTION_HISTORY", "48h")
+	t.Setenv("CONTINUO_ADDR", "127.0.0.1:9") // the command line's, not a server setting
+	got, err := load(t, "log_level: debug\nhttp_addr: 127.0.0.1:1\ngrpc_addr: 127.0.0.1:2\n", "--grpc-addr", "127.0.0.1:3", "--temp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Default()
+	want.LogLevel, want.RetentionHistory, want.HTTPAddr, want.GRPCAddr = "warn", 48*time.Hour, "127.0.0.1:1", "127.0.0.1:3"
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestBadSettingsAreNamed(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		args []string
+		want string
+	}{
+		{args: []string{"--http-addr", "0.0.0.0:7480"}, want: "http_addr"},
+		{args: []string{"--grpc-addr", "10.0.0.1:7481"}, want: "grpc_addr"},
+		{args: []string{"--grpc-addr", "[::]:7481"}, want: "grpc_addr"},
+		{args: []string{"--grpc-addr", "example.com:7481"}, want: "grpc_addr"},
+		{args: []string{"--grpc-addr", "127.0.0.1:7480"}, want: "two ports"},
+		{args: []string{"--grpc-addr", "7481"}, want: "host:port"},
+		{args: []string{"--log-level", "loud"}, want: "log_level"},
+		{args: []string{"--log-format", "xml"}, want: "log_format"},
+		{args: []string{"--retention-history", "1s"}, want: "retention_history"},
+		{args: []string{"--disk-reserve-bytes", "1"}, want: "disk_reserve_bytes"},
+		{args: []string{"--max-payload-bytes", "1"}, want: "max_payload_bytes"},
+		{args: []string{"--drain-timeout", "0s"}, want: "drain_timeout"},
+		{file: "http_adr: 127.0.0.1:1\n", want: "http_adr"},
+		{file: "drain_timeout: soon\n", want: "drain_timeout"},
+		{file: ": [", want: "continuo.yaml"},
+	} {
+		_, err := load(t, c.file, c.args...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q %v: got %v, want an error about %q", c.file, c.args, err, c.want)
+		}
+	}
+}
