@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+)
+
+func newWorker(a *app) *cobra.Command {
+	parent := &cobra.Command{Use: "worker", Short: "Look at workers and task queues"}
+	parent.AddCommand(newWorkerList(a), newWorkerQueues(a))
+	return parent
+}
+
+func newWorkerList(a *app) *cobra.Command {
+	var queue string
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the workers connected now",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			api, done, err := a.connect()
+			if err != nil {
+				return err
+			}
+			defer done()
+			answer, err := api.ListWorkers(cmd.Context(), &apiv1.ListWorkersRequest{Queue: queue})
+			if err != nil {
+				return err
+			}
+			return a.print(answer, func() {
+				var rows [][]string
+				for _, w := range answer.GetWorkers() {
+					rows = append(rows, []string{
+						w.GetIdentity(), w.GetBuild(), w.GetQueue(),
+						places(w.GetRunningTasks(), w.GetTaskSlots()), places(w.GetRunningActivations(), w.GetActivationSlots()),
+						strings.Join(append(w.GetWorkflows(), w.GetTasks()...), " "),
+					})
+				}
+				a.rows([]string{"WORKER", "BUILD", "QUEUE", "TASKS", "ACTIVATIONS", "OFFERS"}, rows)
+			})
+		},
+	}
+	list.Flags().StringVar(&queue, "queue", "", "only workers of this task queue")
+	return list
+}
+
+func newWorkerQueues(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "queues",
+		Short: "List the task queues with their backlog",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			api, done, err := a.connect()
+			if err != nil {
+				return err
+			}
+			defer done()
+			answer, err := api.ListQueues(cmd.Context(), &apiv1.ListQueuesRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(answer, func() {
+				var rows [][]string
+				for _, q := range answer.GetQueues() {
+					rows = append(rows, []string{
+						q.GetQueue(), strconv.Itoa(int(q.GetWorkers())),
+						strconv.Itoa(int(q.GetFreeTaskSlots())), strconv.FormatInt(q.GetWaitingTasks(), 10),
+						strconv.Itoa(int(q.GetFreeActivationSlots())), strconv.FormatInt(q.GetWaitingActivations(), 10),
+					})
+				}
+				a.rows([]string{"QUEUE", "WORKERS", "FREE TASK SLOTS", "WAITING TASKS", "FREE ACTIVATION SLOTS", "WAITING ACTIVATIONS"}, rows)
+			})
+		},
+	}
+}
+
+// places shows how many of a worker's places are taken.
+func places(taken, all int32) string { return strconv.Itoa(int(taken)) + "/" + strconv.Itoa(int(all)) }
