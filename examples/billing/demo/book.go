@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/continuo-dev/continuo/examples/billing"
+	"github.com/continuo-dev/continuo/examples/billing/monthly"
 )
 
 // bill is one month of one customer.
@@ -67,6 +70,18 @@ func (b book) compare(ledger []charge) comparison {
 		slices.SortFunc(list, func(x, y bill) int { return cmp.Or(cmp.Compare(x.customer, y.customer), cmp.Compare(x.month, y.month)) })
 	}
 	return c
+}
+
+// statement is what the run of a customer should say at its end.
+func (b book) statement(customer string) monthly.Statement {
+	var s monthly.Statement
+	for this, amount := range b {
+		if this.customer == customer {
+			s.LastMonth = max(s.LastMonth, billing.Month(this.month))
+			s.TotalCents += amount
+		}
+	}
+	return s
 }
 
 // same says whether book and ledger agree.

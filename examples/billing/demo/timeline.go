@@ -81,7 +81,8 @@ func slowest(list []call) (worst call, ok bool) {
 // outage is a time in which a process was not there.
 type outage struct {
 	name     string
-	from, to time.Time
+	from, to time.Time // killed and ready again
+	billing  time.Time // the next charge after that
 }
 
 // during names the processes that were gone at some moment between from and to.

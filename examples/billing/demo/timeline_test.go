@@ -41,7 +41,7 @@ func TestSlowest(t *testing.T) {
 func TestTimeline(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
-	printTimeline(&text, "ada", calls("ada", twoMonths), epoch, 200*time.Millisecond, []outage{{"server", ms(500), ms(600)}, {"payment-service", ms(240), ms(390)}})
+	printTimeline(&text, "ada", calls("ada", twoMonths), epoch, 200*time.Millisecond, []outage{{name: "server", from: ms(500), to: ms(600)}, {name: "payment-service", from: ms(240), to: ms(390)}})
 	folded := strings.Join(strings.Fields(text.String()), " ")
 	for _, want := range []string{
 		"month ended Consumption Payment Invoice Email done",

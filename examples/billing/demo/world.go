@@ -30,8 +30,8 @@ func build(ctx context.Context, dir string) error {
 type world struct {
 	*fleet
 	grpcAddr, httpURL                                           string
-	consumptionURL, paymentURL, invoiceURL, emailURL            string
 	server, consumption, payment, invoice, email, flows, worker *process
+	urls                                                        map[*process]string // of the four services
 }
 
 // newWorld finds ports and describes the processes; it starts none.
@@ -44,21 +44,23 @@ func newWorld(f *fleet, bin, data string) (*world, error) {
 		}
 		ports[i] = addr
 	}
-	w := &world{fleet: f, grpcAddr: ports[0], httpURL: "http://" + ports[1]}
+	w := &world{fleet: f, grpcAddr: ports[0], httpURL: "http://" + ports[1], urls: map[*process]string{}}
 	w.server = f.add("server", filepath.Join(bin, "continuo"), answers(w.httpURL+"/readyz"),
 		"serve", "--data", filepath.Join(data, "continuo"), "--grpc-addr", ports[0], "--http-addr", ports[1])
-	service := func(role, addr string) (*process, string) {
+	service := func(role, addr string) *process {
 		url := "http://" + addr
-		return f.add(role+"-service", filepath.Join(bin, "httpservices"), answers(url+"/healthz"),
-			"--role", role, "--addr", addr, "--db", filepath.Join(data, role+".db")), url
+		p := f.add(role+"-service", filepath.Join(bin, "httpservices"), answers(url+"/healthz"),
+			"--role", role, "--addr", addr, "--db", filepath.Join(data, role+".db"))
+		w.urls[p] = url
+		return p
 	}
-	w.consumption, w.consumptionURL = service("consumption", ports[2])
-	w.payment, w.paymentURL = service("payment", ports[3])
-	w.invoice, w.invoiceURL = service("invoice", ports[4])
-	w.email, w.emailURL = service("email", ports[5])
+	w.consumption = service("consumption", ports[2])
+	w.payment = service("payment", ports[3])
+	w.invoice = service("invoice", ports[4])
+	w.email = service("email", ports[5])
 	w.flows = f.add("workflow-worker", filepath.Join(bin, "workflow-worker"), nil, "--server", w.grpcAddr)
 	w.worker = f.add("service-worker", filepath.Join(bin, "service-worker"), nil, "--server", w.grpcAddr,
-		"--consumption", w.consumptionURL, "--payment", w.paymentURL, "--invoice", w.invoiceURL, "--email", w.emailURL)
+		"--consumption", w.urls[w.consumption], "--payment", w.urls[w.payment], "--invoice", w.urls[w.invoice], "--email", w.urls[w.email])
 	return w, nil
 }
 
@@ -74,7 +76,7 @@ func (w *world) startAll(ctx context.Context) error {
 
 // failing tells all services to fail that many of 100 calls.
 func (w *world) failing(ctx context.Context, percent int) error {
-	for _, url := range []string{w.consumptionURL, w.paymentURL, w.invoiceURL, w.emailURL} {
+	for _, url := range w.urls {
 		if err := ask(ctx, http.MethodPost, url+"/faults", map[string]int{"fail_percent": percent}, nil); err != nil {
 			return err
 		}
@@ -89,7 +91,7 @@ func (w *world) ledger(ctx context.Context, after int64) ([]charge, error) {
 		var page struct {
 			Charges []charge `json:"charges"`
 		}
-		if err := ask(ctx, http.MethodGet, fmt.Sprintf("%s/ledger?after=%d", w.paymentURL, after), nil, &page); err != nil {
+		if err := ask(ctx, http.MethodGet, fmt.Sprintf("%s/ledger?after=%d", w.urls[w.payment], after), nil, &page); err != nil {
 			return nil, err
 		}
 		if len(page.Charges) == 0 {
@@ -105,6 +107,6 @@ func (w *world) amount(ctx context.Context, b bill) (int, error) {
 	var usage struct {
 		AmountCents int `json:"amount_cents"`
 	}
-	err := ask(ctx, http.MethodGet, fmt.Sprintf("%s/customers/%s/usage/%d", w.consumptionURL, b.customer, b.month), nil, &usage)
+	err := ask(ctx, http.MethodGet, fmt.Sprintf("%s/customers/%s/usage/%d", w.urls[w.consumption], b.customer, b.month), nil, &usage)
 	return usage.AmountCents, err
 }
