@@ -134,7 +134,8 @@ func effectsOf(dst []Effect, r *Record, number EventNumber, e Event) []Effect {
 	case TimerFired:
 		dst = append(dst, DisarmTimer{RunID: r.RunID, Timer: TimerID{Kind: TimerSleep, Step: e.Step}})
 	case TimerCancelled:
-		dst = append(dst, DisarmTimer{RunID: r.RunID, Timer: TimerID{Kind: TimerSleep, Step: e.Step}})
+		dst = append(dst, DisarmTimer{RunID: r.RunID, Timer: TimerID{Kind: TimerSleep, Step: e.Step}},
+			DisarmTimer{RunID: r.RunID, Timer: TimerID{Kind: TimerStepRetry, Step: e.Step}})
 	case StepBackedOff:
 		dst = append(dst, arm(TimerID{Kind: TimerStepRetry, Step: e.Step}, e.Until))
 	case StepRetryDue:

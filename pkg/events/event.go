@@ -140,7 +140,7 @@ type TimerStarted struct {
 // TimerFired says that a workflow's timer ended at its time.
 type TimerFired struct{ Step Step }
 
-// TimerCancelled says that the workflow disarmed a timer.
+// TimerCancelled says that the workflow disarmed a timer, or gave up a step that was backing off.
 type TimerCancelled struct{ Step Step }
 
 // StepRecorded keeps the outcome of a step that ran in the worker; Failure is nil when it succeeded.

@@ -23,6 +23,7 @@ const (
 	CodeNotImplemented   = "unimplemented_task" // the worker was given work it has no code for
 	CodePayloadTooLarge  = "payload_too_large"
 	CodeContinuePending  = "continue_pending_calls" // Continue was returned while calls were open
+	CodeInvalidProgress  = "invalid_progress"       // a worker's progress breaks the rules: a bug of its SDK
 )
 
 // MaxFailureBytes bounds message and details of a failure each, in bytes; longer ones are cut at the edge, with a mark.
