@@ -20,9 +20,11 @@ type OpenTask struct {
 	Call *TaskScheduled
 }
 
-// CloseTask withdraws a task, whatever attempt is open. Cancelled says that a worker running it is to be told to stop.
+// CloseTask withdraws a task; Attempt is the one that was open. Cancelled says that a worker running it is to be told to
+// stop.
 type CloseTask struct {
 	Task      TaskID
+	Attempt   Attempt
 	Cancelled bool
 }
 
@@ -124,11 +126,11 @@ func effectsOf(dst []Effect, r *Record, number EventNumber, e Event) []Effect {
 			dst = append(dst, arm(id, max(r.Time, e.NotBefore).Add(e.ScheduleToStart)))
 		}
 	case TaskCompleted:
-		dst = append(dst, CloseTask{Task: task(e.Step)})
+		dst = append(dst, CloseTask{Task: task(e.Step), Attempt: e.Attempt})
 	case TaskFailed:
-		dst = append(dst, CloseTask{Task: task(e.Step)})
+		dst = append(dst, CloseTask{Task: task(e.Step), Attempt: e.Attempt})
 	case TaskCancelled:
-		dst = append(dst, CloseTask{Task: task(e.Step), Cancelled: true})
+		dst = append(dst, CloseTask{Task: task(e.Step), Attempt: e.Attempt, Cancelled: true})
 	case TimerStarted:
 		dst = append(dst, arm(TimerID{Kind: TimerSleep, Step: e.Step}, e.Due))
 	case TimerFired:
