@@ -189,6 +189,8 @@ type RunContinued struct {
 	Reads []SignalRead
 	// OldestUnread is the first SignalReceived that was not read; 0 when all were.
 	OldestUnread EventNumber
+	// LastStep is the highest step used so far: the code goes on counting from there.
+	LastStep Step
 }
 
 // RunCompleted ends the run with a result.
