@@ -23,6 +23,8 @@ type Envelope struct {
 	Session SessionID
 	N       uint64
 	Command Command
+	// Unknown is what a newer version wrote into the envelope and this one keeps; nil nearly always.
+	Unknown *Unknown
 }
 
 // IDPolicy says what a start does when its workflow id is taken.

@@ -38,6 +38,8 @@ type Record struct {
 	Header
 	Events  []Event
 	Answers []Answer
+	// Unknown is what a newer version wrote into the record and this one keeps; nil nearly always.
+	Unknown *Unknown
 }
 
 // Last returns the number of the record's last event, or First-1 when it has none.

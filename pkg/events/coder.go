@@ -1,0 +1,637 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A coder walks over a message in one of four ways. Every message type lists its fields once, in a method named fields,
+// with number, name and place; the listing serves the wire format and the JSON form, in both directions:
+//
+//	func (e *TimerStarted) fields(c *coder) {
+//		number(c, 1, "step", &e.Step)
+//		instant(c, 2, "due", &e.Due)
+//	}
+//
+// Fields are listed in ascending order of their numbers, which is the order in which they are written. Reading takes them
+// in any order: a listing is walked again as long as it consumes something, and what it never consumes is unknown.
+type coder struct {
+	mode mode
+	// b is the output when writing, the whole input when decoding.
+	b []byte
+
+	// Decoding: the next byte, the end of the open message, and the tag that is next in it (num 0: none).
+	at, end int
+	num     protowire.Number
+	typ     protowire.Type
+	tagAt   int
+
+	// unknown is set when an unknown field was met; kept are those of the outermost message.
+	unknown bool
+	kept    []byte
+
+	// causes is the depth of failures in failures.
+	causes int
+	// schema is that of the message being decoded, for errors.
+	schema uint32
+
+	// JSON: whether the next member needs a comma, and the members of the open object that nobody has taken yet.
+	comma bool
+	obj   map[string]json.RawMessage
+
+	err error
+}
+
+type mode uint8
+
+const (
+	appending mode = iota // to wire format
+	decoding              // from wire format
+	writing               // to JSON
+	parsing               // from JSON
+)
+
+// maxListed bounds the elements of one list in a message.
+const maxListed = 1 << 16
+
+// maxCauses bounds how deep failures hold causes, the failure itself included.
+const maxCauses = 16
+
+// fail keeps the first error and makes every walk end.
+func (c *coder) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	c.num, c.at = 0, c.end
+}
+
+func (c *coder) corrupt(format string, args ...any) {
+	c.fail(&CorruptError{Reason: fmt.Sprintf(format, args...)})
+}
+
+// message is an open message: for m := c.open(…); c.in(&m); { value.fields(c) }.
+type message struct {
+	state   uint8
+	root    bool
+	width   int // appending: bytes reserved for the length
+	mark    int // appending: where they begin; decoding: where the last walk began
+	end     int // decoding: the end of the message around
+	obj     map[string]json.RawMessage
+	comma   bool
+	started bool
+}
+
+const (
+	msgAbsent uint8 = iota
+	msgFresh
+	msgEntered
+)
+
+// root opens the outermost message.
+func (c *coder) root() message {
+	m := message{state: msgFresh, root: true, mark: -1, end: c.end}
+	if c.mode == decoding {
+		c.next()
+	}
+	return m
+}
+
+// open begins the message in field num if it is there: when writing, if present says so. hint guesses its size.
+func (c *coder) open(num protowire.Number, name string, present bool, hint int) message {
+	switch c.mode {
+	case appending:
+		if present {
+			return c.openAppend(num, hint)
+		}
+	case decoding:
+		if c.is(num, protowire.BytesType) {
+			return c.enter()
+		}
+	case writing:
+		if present {
+			c.key(name)
+			return c.openObject()
+		}
+	case parsing:
+		if raw, ok := c.take(name); ok {
+			return c.openParsed(raw)
+		}
+	}
+	return message{}
+}
+
+func (c *coder) openAppend(num protowire.Number, hint int) message {
+	c.b = protowire.AppendTag(c.b, num, protowire.BytesType)
+	m := message{state: msgFresh, width: protowire.SizeVarint(uint64(hint)), mark: len(c.b)}
+	for range m.width {
+		c.b = append(c.b, 0)
+	}
+	return m
+}
+
+// enter opens the message whose tag was just read.
+func (c *coder) enter() message {
+	n := c.length()
+	m := message{state: msgFresh, mark: -1, end: c.end}
+	c.end = c.at + n
+	c.next()
+	return m
+}
+
+func (c *coder) openObject() message {
+	m := message{state: msgFresh}
+	c.b = append(c.b, '{')
+	c.comma = false
+	return m
+}
+
+func (c *coder) openParsed(raw json.RawMessage) message {
+	m := message{state: msgFresh, obj: c.obj}
+	c.obj = nil
+	if err := json.Unmarshal(raw, &c.obj); err != nil {
+		c.fail(fmt.Errorf("%.60s is not a JSON object: %w", raw, err))
+	}
+	return m
+}
+
+// in reports whether the fields of m are to be walked (again), and closes m when not.
+func (c *coder) in(m *message) bool {
+	if m.state == msgAbsent {
+		return false
+	}
+	if c.mode == decoding {
+		return c.inDecoded(m)
+	}
+	if m.state == msgFresh && c.err == nil {
+		m.state = msgEntered
+		return true
+	}
+	m.state = msgAbsent
+	switch c.mode {
+	case appending:
+		if !m.root {
+			c.setLength(m)
+		}
+	case writing:
+		c.b = append(c.b, '}')
+		c.comma = true
+	case parsing:
+		c.leftOver()
+		c.obj = m.obj
+	case decoding: // handled above
+	}
+	return false
+}
+
+func (c *coder) inDecoded(m *message) bool {
+	for c.num != 0 && c.tagAt == m.mark { // the last walk took nothing
+		c.skip(m.root)
+	}
+	if c.num != 0 {
+		m.mark = c.tagAt
+		return true
+	}
+	m.state = msgAbsent
+	if c.err != nil {
+		return false
+	}
+	c.at, c.end = c.end, m.end
+	if !m.root {
+		c.next()
+	}
+	return false
+}
+
+// setLength writes the length of m in front of it, making room when the guess was wrong.
+func (c *coder) setLength(m *message) {
+	n := len(c.b) - m.mark - m.width
+	if need := protowire.SizeVarint(uint64(n)); need != m.width {
+		for range need - m.width {
+			c.b = append(c.b, 0)
+		}
+		copy(c.b[m.mark+need:], c.b[m.mark+m.width:m.mark+m.width+n])
+		c.b = c.b[:m.mark+need+n]
+	}
+	protowire.AppendVarint(c.b[:m.mark], uint64(n))
+}
+
+// next reads the next tag of the open message.
+func (c *coder) next() {
+	c.tagAt = c.at
+	if c.at >= c.end {
+		c.num = 0
+		return
+	}
+	v := c.varint()
+	if c.err != nil {
+		return
+	}
+	num := v >> 3
+	if num == 0 || num > uint64(protowire.MaxValidNumber) {
+		c.corrupt("field number %d", num)
+		return
+	}
+	c.num, c.typ = protowire.Number(num), protowire.Type(v&7)
+}
+
+// is reports whether the next field is num; it must have the given wire type then.
+func (c *coder) is(num protowire.Number, typ protowire.Type) bool {
+	if c.num != num {
+		return false
+	}
+	if c.typ != typ {
+		c.corrupt("field %d has wire type %d instead of %d", num, c.typ, typ)
+		return false
+	}
+	return true
+}
+
+// skip steps over an unknown field and keeps it when it belongs to the outermost message.
+func (c *coder) skip(keep bool) {
+	n := protowire.ConsumeFieldValue(c.num, c.typ, c.b[c.at:c.end])
+	if n < 0 {
+		c.corrupt("field %d: %v", c.num, protowire.ParseError(n))
+		return
+	}
+	c.unknown = true
+	c.at += n
+	if keep {
+		c.kept = append(c.kept, c.b[c.tagAt:c.at]...)
+	}
+	c.next()
+}
+
+func (c *coder) varint() uint64 {
+	if c.at < c.end && c.b[c.at] < 0x80 {
+		c.at++
+		return uint64(c.b[c.at-1])
+	}
+	v, n := protowire.ConsumeVarint(c.b[c.at:c.end])
+	if n < 0 {
+		c.corrupt("number at byte %d: %v", c.at, protowire.ParseError(n))
+		return 0
+	}
+	c.at += n
+	return v
+}
+
+// length reads the length of a field and checks that so many bytes follow.
+func (c *coder) length() int {
+	n := c.varint()
+	if c.err == nil && n > uint64(c.end-c.at) {
+		c.corrupt("field %d claims %d bytes; %d are left", c.num, n, c.end-c.at)
+	}
+	if c.err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// bytes reads a field's bytes, which alias the input, and steps to the next field.
+func (c *coder) bytes() []byte {
+	n := c.length()
+	if c.err != nil {
+		return nil
+	}
+	b := c.b[c.at : c.at+n]
+	c.at += n
+	c.next()
+	return b
+}
+
+// value reads a varint field and steps to the next.
+func (c *coder) value() uint64 {
+	v := c.varint()
+	if c.err == nil {
+		c.next()
+	}
+	return v
+}
+
+func (c *coder) putVarint(num protowire.Number, v uint64) {
+	c.b = protowire.AppendTag(c.b, num, protowire.VarintType)
+	c.b = protowire.AppendVarint(c.b, v)
+}
+
+// text is a string field.
+func text[T ~string](c *coder, num protowire.Number, name string, p *T) {
+	switch c.mode {
+	case appending:
+		if *p != "" {
+			c.b = protowire.AppendTag(c.b, num, protowire.BytesType)
+			c.b = protowire.AppendString(c.b, string(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.BytesType) {
+			*p = T(textOf(c.bytes()))
+		}
+	case writing:
+		if *p != "" {
+			c.key(name)
+			c.b = appendJSONText(c.b, string(*p))
+		}
+	case parsing:
+		*p = T(c.takeText(name, string(*p)))
+	}
+}
+
+// textOf copies b, except for the commonest texts, which cost nothing.
+func textOf(b []byte) string {
+	switch string(b) {
+	case string(DefaultNamespace):
+		return string(DefaultNamespace)
+	case EncodingJSON:
+		return EncodingJSON
+	case EncodingProtobuf:
+		return EncodingProtobuf
+	case string(OK):
+		return string(OK)
+	default:
+		return string(b)
+	}
+}
+
+// number is an unsigned field of varint type.
+func number[T ~uint64 | ~uint32 | ~uint16 | ~uint8](c *coder, num protowire.Number, name string, p *T) {
+	switch c.mode {
+	case appending:
+		if *p != 0 {
+			c.putVarint(num, uint64(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.VarintType) {
+			setNumber(c, name, p, c.value())
+		}
+	case writing:
+		if *p != 0 {
+			c.key(name)
+			c.putNumber(uint64(*p))
+		}
+	case parsing:
+		setNumber(c, name, p, c.takeNumber(name, uint64(*p)))
+	}
+}
+
+func setNumber[T ~uint64 | ~uint32 | ~uint16 | ~uint8](c *coder, name string, p *T, v uint64) {
+	*p = T(v)
+	if uint64(*p) != v {
+		c.corrupt("%s is %d, which is out of range", name, v)
+	}
+}
+
+// fixed is an unsigned field of eight bytes: for numbers made at random.
+func fixed[T ~uint64](c *coder, num protowire.Number, name string, p *T) {
+	switch c.mode {
+	case appending:
+		if *p != 0 {
+			c.b = protowire.AppendTag(c.b, num, protowire.Fixed64Type)
+			c.b = protowire.AppendFixed64(c.b, uint64(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.Fixed64Type) {
+			*p = T(c.eight())
+		}
+	case writing, parsing:
+		number(c, num, name, p)
+	}
+}
+
+func (c *coder) eight() uint64 {
+	v, n := protowire.ConsumeFixed64(c.b[c.at:c.end])
+	if n < 0 {
+		c.corrupt("field %d: %v", c.num, protowire.ParseError(n))
+		return 0
+	}
+	c.at += n
+	c.next()
+	return v
+}
+
+// flag is a bool field.
+func (c *coder) flag(num protowire.Number, name string, p *bool) {
+	switch c.mode {
+	case appending:
+		if *p {
+			c.putVarint(num, 1)
+		}
+	case decoding:
+		if c.is(num, protowire.VarintType) {
+			*p = c.value() != 0
+		}
+	case writing:
+		if *p {
+			c.key(name)
+			c.b = append(c.b, "true"...)
+		}
+	case parsing:
+		if raw, ok := c.take(name); ok {
+			c.parsed(name, raw, json.Unmarshal(raw, p))
+		}
+	}
+}
+
+// double is a float field.
+func (c *coder) double(num protowire.Number, name string, p *float64) {
+	switch c.mode {
+	case appending:
+		if math.Float64bits(*p) != 0 {
+			c.b = protowire.AppendTag(c.b, num, protowire.Fixed64Type)
+			c.b = protowire.AppendFixed64(c.b, math.Float64bits(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.Fixed64Type) {
+			*p = math.Float64frombits(c.eight())
+		}
+	case writing:
+		if math.Float64bits(*p) != 0 {
+			c.key(name)
+			c.putDouble(*p)
+		}
+	case parsing:
+		*p = c.takeDouble(name, *p)
+	}
+}
+
+// instant is a moment: microseconds on the wire, RFC 3339 in JSON.
+func (c *coder) instant(num protowire.Number, name string, p *Time) {
+	switch c.mode {
+	case appending:
+		if *p != 0 {
+			c.putVarint(num, uint64(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.VarintType) {
+			*p = Time(c.value())
+		}
+	case writing:
+		if *p != 0 {
+			c.key(name)
+			c.putInstant(*p)
+		}
+	case parsing:
+		*p = c.takeInstant(name, *p)
+	}
+}
+
+// span is a duration: nanoseconds on the wire, milliseconds under name + "_ms" in JSON.
+func (c *coder) span(num protowire.Number, name string, p *time.Duration) {
+	switch c.mode {
+	case appending:
+		if *p != 0 {
+			c.putVarint(num, uint64(*p))
+		}
+	case decoding:
+		if c.is(num, protowire.VarintType) {
+			*p = time.Duration(c.value())
+		}
+	case writing:
+		if *p != 0 {
+			c.key(name + "_ms")
+			c.putSpan(*p)
+		}
+	case parsing:
+		*p = c.takeSpan(name+"_ms", *p)
+	}
+}
+
+// signedSpan is a span that is often negative: zigzag on the wire.
+func (c *coder) signedSpan(num protowire.Number, name string, p *time.Duration) {
+	switch c.mode {
+	case appending:
+		if *p != 0 {
+			c.putVarint(num, protowire.EncodeZigZag(int64(*p)))
+		}
+	case decoding:
+		if c.is(num, protowire.VarintType) {
+			*p = time.Duration(protowire.DecodeZigZag(c.value()))
+		}
+	case writing, parsing:
+		c.span(num, name, p)
+	}
+}
+
+// runID is a run id: 16 bytes on the wire, its text in JSON.
+func (c *coder) runID(num protowire.Number, name string, p *RunID) {
+	switch c.mode {
+	case appending:
+		if *p != (RunID{}) {
+			c.b = protowire.AppendTag(c.b, num, protowire.BytesType)
+			c.b = protowire.AppendBytes(c.b, p[:])
+		}
+	case decoding:
+		if c.is(num, protowire.BytesType) {
+			b := c.bytes()
+			if c.err == nil && len(b) != len(p) {
+				c.corrupt("%s has %d bytes instead of %d", name, len(b), len(p))
+			}
+			copy(p[:], b)
+		}
+	case writing:
+		if *p != (RunID{}) {
+			c.key(name)
+			c.b = appendJSONText(c.b, p.String())
+		}
+	case parsing:
+		if s := c.takeText(name, ""); s != "" {
+			c.parsed(name, nil, p.UnmarshalText([]byte(s)))
+		}
+	}
+}
+
+// list is a walk over a repeated message: for l := c.list(…); c.more(&l); { grow; for m := c.item(&l); c.in(&m); {…} }.
+type list struct {
+	num    protowire.Number
+	name   string
+	i, n   int // the element at hand, and their number where it is known
+	raw    []json.RawMessage
+	opened bool
+}
+
+func (c *coder) list(num protowire.Number, name string, n int) list {
+	l := list{num: num, name: name, i: -1, n: n}
+	switch c.mode {
+	case decoding:
+		l.i = n - 1 // elements are added to those read before
+	case writing:
+		if n > 0 {
+			c.key(name)
+			c.b = append(c.b, '[')
+			l.opened = true
+		}
+	case parsing:
+		l.n = 0
+		if raw, ok := c.take(name); ok {
+			c.parsed(name, raw, json.Unmarshal(raw, &l.raw))
+			l.n = len(l.raw)
+		}
+	case appending:
+	}
+	return l
+}
+
+// more steps to the next element, if there is one.
+func (c *coder) more(l *list) bool {
+	l.i++
+	if c.err != nil {
+		return false
+	}
+	if c.mode == decoding {
+		if c.num != l.num {
+			return false
+		}
+		if l.i >= maxListed {
+			c.corrupt("%s has more than %d elements", l.name, maxListed)
+			return false
+		}
+		return c.is(l.num, protowire.BytesType)
+	}
+	if l.i < l.n {
+		return true
+	}
+	if l.opened {
+		c.b = append(c.b, ']')
+		c.comma = true
+	}
+	return false
+}
+
+// item opens the element at hand.
+func (c *coder) item(l *list) message {
+	switch c.mode {
+	case appending:
+		return c.openAppend(l.num, 0)
+	case decoding:
+		return c.enter()
+	case writing:
+		if l.i > 0 {
+			c.b = append(c.b, ',')
+		}
+		return c.openObject()
+	case parsing:
+		return c.openParsed(l.raw[l.i])
+	}
+	return message{}
+}
+
+// ahead counts the fields with the tag at hand that follow each other, the one at hand included.
+func (c *coder) ahead() int {
+	n, at := 1, c.at
+	for n < maxListed {
+		size := protowire.ConsumeFieldValue(c.num, c.typ, c.b[at:c.end])
+		if size < 0 || at+size >= c.end {
+			return n
+		}
+		at += size
+		num, typ, width := protowire.ConsumeTag(c.b[at:c.end])
+		if width < 0 || num != c.num || typ != c.typ {
+			return n
+		}
+		at += width
+		n++
+	}
+	return n
+}

@@ -1,0 +1,266 @@
+package events
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"iter"
+)
+
+// A frame carries records of one partition with consecutive sequence numbers, accepted or refused as a whole. Each record
+// has a prefix of fixed size in front, by which a reader finds what concerns it and steps over the rest. All numbers are
+// big-endian.
+//
+//	offset  bytes
+//	     0      1  version of the frame: 1
+//	     1      1  flags: see Route.Flags
+//	     2      2  partition
+//	     4      2  schema of the record
+//	     6      2  records that follow in the frame
+//	     8      8  seq
+//	    16     16  run id
+//	    32      4  length of the body
+//	    36      4  CRC-32C of the body
+//	    40      4  CRC-32C of the prefix up to here
+//	    44         body: a Record message
+
+const (
+	frameVersion = 1
+	prefixBytes  = 44
+)
+
+// MaxFrameRecords is the largest number of records in one frame.
+const MaxFrameRecords = 1 << 16
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// RouteFlags tell what a record holds, without decoding it.
+type RouteFlags uint8
+
+// The flags of a record in a frame. Bits that are not named here are a newer version's and mean nothing.
+const (
+	RouteHasEvents  RouteFlags = 1 << iota // at least one event
+	RouteHasAnswers                        // at least one answer
+	RouteEndsRun                           // an event that ends the run
+	RouteHasEffects                        // [Effects] is not empty
+	RouteOpensWork                         // it offers a task or an activation
+)
+
+// Has reports whether all of the given flags are set.
+func (f RouteFlags) Has(all RouteFlags) bool { return f&all == all }
+
+// Route is what the prefix of a record in a frame says.
+type Route struct {
+	Partition Partition
+	Seq       Seq
+	RunID     RunID
+	Schema    uint32
+	Flags     RouteFlags
+}
+
+// RouteOf returns the route of a record.
+func RouteOf(r *Record) Route {
+	route := Route{Partition: r.Partition, Seq: r.Seq, RunID: r.RunID, Schema: r.Schema}
+	if len(r.Events) > 0 {
+		route.Flags |= RouteHasEvents
+	}
+	if len(r.Answers) > 0 {
+		route.Flags |= RouteHasAnswers
+	}
+	for _, e := range r.Events {
+		route.Flags |= flagsOf(e)
+	}
+	return route
+}
+
+func flagsOf(e Event) RouteFlags {
+	switch e := e.(type) {
+	case RunStarted:
+		if e.RunTimeout > 0 {
+			return RouteHasEffects
+		}
+		return 0
+	case TaskScheduled, TaskAttemptFailed, ActivationScheduled:
+		return RouteOpensWork | RouteHasEffects
+	case ProgressMade, ProgressRefused, ActivationFailed, ActivationTimedOut, TaskCompleted, TaskFailed, TaskCancelled,
+		TimerStarted, TimerFired, TimerCancelled, StepBackedOff, StepRetryDue:
+		return RouteHasEffects
+	case RunCompleted, RunFailed, RunCancelled, RunTerminated, RunTimedOut:
+		return RouteEndsRun | RouteHasEffects
+	case RunQuarantined, RunReleased, RunPurged, RunContinued, CancelRequested, SignalReceived, ViewSet, StepRecorded,
+		HeartbeatRecorded, EpochStarted:
+		return 0
+	}
+	return 0
+}
+
+// AppendFrame appends a frame of the records to dst; of none, nothing. The records must be of one partition, with
+// consecutive sequence numbers, at most [MaxFrameRecords]: it panics otherwise.
+func AppendFrame(dst []byte, records ...*Record) []byte {
+	if len(records) > MaxFrameRecords {
+		panic(fmt.Sprintf("events: a frame of %d records; the limit is %d", len(records), MaxFrameRecords))
+	}
+	for i, r := range records {
+		if r.Partition != records[0].Partition || r.Seq != records[0].Seq+Seq(i) {
+			panic(fmt.Sprintf("events: record %d of a frame is at partition %d, seq %d after partition %d, seq %d",
+				i, r.Partition, r.Seq, records[0].Partition, records[0].Seq))
+		}
+		start := len(dst)
+		dst = append(dst, make([]byte, prefixBytes)...)
+		dst = AppendRecord(dst, r)
+		putPrefix(dst[start:], RouteOf(r), len(records)-1-i)
+	}
+	return dst
+}
+
+// putPrefix fills the prefix of the record that b holds.
+func putPrefix(b []byte, route Route, following int) {
+	body := b[prefixBytes:]
+	b[0], b[1] = frameVersion, byte(route.Flags)
+	binary.BigEndian.PutUint16(b[2:], uint16(route.Partition))
+	binary.BigEndian.PutUint16(b[4:], uint16(min(route.Schema, 1<<16-1)))
+	binary.BigEndian.PutUint16(b[6:], uint16(following))
+	binary.BigEndian.PutUint64(b[8:], uint64(route.Seq))
+	copy(b[16:], route.RunID[:])
+	binary.BigEndian.PutUint32(b[32:], uint32(len(body)))
+	binary.BigEndian.PutUint32(b[36:], crc32.Checksum(body, castagnoli))
+	binary.BigEndian.PutUint32(b[40:], crc32.Checksum(b[:40], castagnoli))
+}
+
+// Frame is an encoded frame whose prefixes have been checked. It aliases the bytes it was opened on.
+type Frame struct {
+	b     []byte
+	first Route
+	n     int
+}
+
+// Framed is one record of a frame: its route, and its body, which is decoded on demand. It aliases the frame's bytes.
+type Framed struct {
+	Route
+	body []byte
+	crc  uint32
+}
+
+// OpenFrame checks the prefixes of a frame, that it is complete and that nothing follows it. Bodies are not looked at. The
+// error is a [CorruptError], which names partition and seq as far as they can be read.
+func OpenFrame(b []byte) (Frame, error) {
+	f := Frame{b: b}
+	for rest := b; ; f.n++ {
+		record, following, after, err := framed(rest)
+		if err != nil {
+			if f.n > 0 { // what was read of this record itself may be rot
+				err.Partition, err.Seq = f.first.Partition, f.first.Seq+Seq(f.n)
+			}
+			return Frame{}, err
+		}
+		if f.n == 0 {
+			f.first = record.Route
+		}
+		switch left := len(after); {
+		case record.Partition != f.first.Partition || record.Seq != f.first.Seq+Seq(f.n):
+			return Frame{}, &CorruptError{f.first.Partition, f.first.Seq + Seq(f.n), fmt.Sprintf(
+				"its frame goes on with partition %d, seq %d", record.Partition, record.Seq)}
+		case following > 0 && left == 0:
+			return Frame{}, &CorruptError{record.Partition, record.Seq + 1, fmt.Sprintf(
+				"the frame is cut: %d records are missing", following)}
+		case following == 0 && left > 0:
+			return Frame{}, &CorruptError{record.Partition, record.Seq, fmt.Sprintf("%d bytes follow its frame", left)}
+		case following == 0:
+			f.n++
+			return f, nil
+		}
+		rest = after
+	}
+}
+
+// framed reads the first prefix of b.
+func framed(b []byte) (record Framed, following int, rest []byte, corrupt *CorruptError) {
+	if len(b) < prefixBytes {
+		return Framed{}, 0, nil, &CorruptError{Reason: fmt.Sprintf("a frame of %d bytes; a prefix alone has %d", len(b), prefixBytes)}
+	}
+	record = Framed{
+		Route: Route{
+			Partition: Partition(binary.BigEndian.Uint16(b[2:])),
+			Schema:    uint32(binary.BigEndian.Uint16(b[4:])),
+			Seq:       Seq(binary.BigEndian.Uint64(b[8:])),
+			RunID:     RunID(b[16:32]),
+			Flags:     RouteFlags(b[1]),
+		},
+		crc: binary.BigEndian.Uint32(b[36:]),
+	}
+	bad := func(format string, args ...any) (Framed, int, []byte, *CorruptError) {
+		return Framed{}, 0, nil, &CorruptError{record.Partition, record.Seq, fmt.Sprintf(format, args...)}
+	}
+	if b[0] != frameVersion {
+		return bad("its frame has version %d instead of %d", b[0], frameVersion)
+	}
+	if sum, want := crc32.Checksum(b[:40], castagnoli), binary.BigEndian.Uint32(b[40:]); sum != want {
+		return bad("its prefix has checksum %08x instead of %08x", sum, want)
+	}
+	size := uint64(binary.BigEndian.Uint32(b[32:]))
+	if size > uint64(len(b)-prefixBytes) {
+		return bad("its body is cut: %d of %d bytes", len(b)-prefixBytes, size)
+	}
+	end := prefixBytes + int(size)
+	record.body = b[prefixBytes:end]
+	return record, int(binary.BigEndian.Uint16(b[6:])), b[end:], nil
+}
+
+// Len returns the number of records, at least 1.
+func (f Frame) Len() int { return f.n }
+
+// First returns the route of the first record.
+func (f Frame) First() Route { return f.first }
+
+// Last returns the sequence number of the last record.
+func (f Frame) Last() Seq { return f.first.Seq + Seq(f.n) - 1 }
+
+// All walks over the records in order, without decoding them.
+func (f Frame) All() iter.Seq[Framed] {
+	return func(yield func(Framed) bool) {
+		rest := f.b
+		for range f.n {
+			record, _, after, err := framed(rest)
+			if err != nil || !yield(record) {
+				return // an error cannot be: OpenFrame saw these bytes
+			}
+			rest = after
+		}
+	}
+}
+
+// Record checks and decodes the record, which does not alias the frame. A body whose checksum does not fit is a
+// [CorruptError]; a record of a newer schema is a [NewerSchemaError], by the prefix alone.
+func (f Framed) Record() (*Record, error) {
+	if f.Schema > Schema {
+		return nil, &NewerSchemaError{Partition: f.Partition, Seq: f.Seq, Schema: f.Schema}
+	}
+	if sum := crc32.Checksum(f.body, castagnoli); sum != f.crc {
+		return nil, &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body has checksum %08x instead of %08x", sum, f.crc)}
+	}
+	r, err := DecodeRecord(f.body)
+	if err != nil {
+		return nil, err
+	}
+	if r.Partition != f.Partition || r.Seq != f.Seq || r.RunID != f.RunID || r.Schema != f.Schema {
+		return nil, &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body is that of partition %d, seq %d", r.Partition, r.Seq)}
+	}
+	return r, nil
+}
+
+// DecodeFrame opens a frame and decodes all its records, or none.
+func DecodeFrame(b []byte) ([]*Record, error) {
+	f, err := OpenFrame(b)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*Record, 0, f.Len())
+	for framed := range f.All() {
+		r, err := framed.Record()
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
