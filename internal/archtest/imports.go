@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -202,8 +203,8 @@ type listed struct {
 }
 
 // listPackages lists the packages of the module at root and everything they depend on.
-func listPackages(root string) ([]listed, error) {
-	command := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Standard,Imports,Deps,Error", "./...")
+func listPackages(ctx context.Context, root string) ([]listed, error) {
+	command := exec.CommandContext(ctx, "go", "list", "-e", "-deps", "-json=ImportPath,Standard,Imports,Deps,Error", "./...")
 	command.Dir = root
 	output, err := command.Output()
 	if err != nil {

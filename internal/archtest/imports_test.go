@@ -38,7 +38,7 @@ func wantFindings(t *testing.T, findings []finding, want ...string) {
 
 func TestImportTable(t *testing.T) {
 	t.Parallel()
-	packages, err := listPackages(root(t))
+	packages, err := listPackages(t.Context(), root(t))
 	if err != nil {
 		t.Fatal(err)
 	}
