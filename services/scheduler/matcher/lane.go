@@ -1,0 +1,177 @@
+package matcher
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// group is everything of one kind on one queue: the lanes of work, by name, and the workers that listen.
+type group struct {
+	kind    Kind
+	queue   events.TaskQueue
+	lanes   []*lane   // sorted by name
+	workers []*worker // sorted by id
+	joined  uint64    // counts changes of workers, so that lanes know when to look at them again
+	turn    string    // the lane served last: the next one begins
+	pruneAt int
+	dirty   bool // work or credits came since the last Match
+}
+
+// lane is the backlog of one name: what waits in memory, and how much of it only the index has.
+type lane struct {
+	group *group
+	name  string
+	// general is for any worker, sticky for the worker where the run is live, early for builds other than the one that
+	// failed. All hold what may start now, except early, whose entries wait for their time as well.
+	general heap
+	sticky  map[events.WorkerID]*heap
+	early   map[events.BuildID]*heap
+
+	waiting int // entries not held
+	later   int // of those, the ones whose time has not come
+	fresh   int // of those, the ones the index does not have yet
+	held    int
+	spilled int // only in the index, about
+	left    int // during a sweep: rows passed over
+	added   int // during a sweep: entries spilled since it began
+
+	offering []*worker // of the group's, those that offer the name
+	joined   uint64    // the group's count that offering was made for
+}
+
+func (l *lane) idle() bool { return l.waiting == 0 && l.held == 0 && l.spilled == 0 }
+
+// workers returns the workers that offer the lane's name, sorted by id.
+func (l *lane) workers() []*worker {
+	if l.joined != l.group.joined {
+		l.offering = l.offering[:0]
+		for _, w := range l.group.workers {
+			if w.offers(l.group.kind, l.name) {
+				l.offering = append(l.offering, w)
+			}
+		}
+		l.joined = l.group.joined
+	}
+	return l.offering
+}
+
+func (l *lane) stickyOf(w events.WorkerID) *heap {
+	h := l.sticky[w]
+	if h == nil {
+		h = &heap{order: byReady}
+		if l.sticky == nil {
+			l.sticky = make(map[events.WorkerID]*heap)
+		}
+		l.sticky[w] = h
+	}
+	return h
+}
+
+func (l *lane) earlyOf(b events.BuildID) *heap {
+	h := l.early[b]
+	if h == nil {
+		h = &heap{order: byReady}
+		if l.early == nil {
+			l.early = make(map[events.BuildID]*heap)
+		}
+		l.early[b] = h
+	}
+	return h
+}
+
+// minPrune is how many lanes or groups may be idle before they are looked through.
+const minPrune = 64
+
+func (m *Matcher) group(kind Kind, queue events.TaskQueue) *group {
+	i, ok := slices.BinarySearchFunc(m.groups, queue, func(g *group, q events.TaskQueue) int {
+		return cmp.Or(strings.Compare(string(g.queue), string(q)), cmp.Compare(g.kind, kind))
+	})
+	if ok {
+		return m.groups[i]
+	}
+	if len(m.groups) >= m.pruneAt {
+		m.groups = slices.DeleteFunc(m.groups, func(g *group) bool {
+			return len(g.workers) == 0 && !g.dirty && !slices.ContainsFunc(g.lanes, func(l *lane) bool { return !l.idle() })
+		})
+		m.pruneAt = max(minPrune, 2*len(m.groups))
+		return m.group(kind, queue)
+	}
+	g := &group{kind: kind, queue: queue, pruneAt: minPrune, joined: 1}
+	m.groups = slices.Insert(m.groups, i, g)
+	return g
+}
+
+func (m *Matcher) lane(kind Kind, queue events.TaskQueue, name string) *lane {
+	g := m.group(kind, queue)
+	i, ok := slices.BinarySearchFunc(g.lanes, name, func(l *lane, n string) int { return strings.Compare(l.name, n) })
+	if ok {
+		return g.lanes[i]
+	}
+	if len(g.lanes) >= g.pruneAt {
+		g.lanes = slices.DeleteFunc(g.lanes, (*lane).idle)
+		g.pruneAt = max(minPrune, 2*len(g.lanes))
+		return m.lane(kind, queue, name)
+	}
+	l := &lane{group: g, name: name}
+	g.lanes = slices.Insert(g.lanes, i, l)
+	return l
+}
+
+func (m *Matcher) touch(g *group) {
+	if !g.dirty {
+		g.dirty = true
+		m.dirty = append(m.dirty, g)
+	}
+}
+
+// room is how many entries of a lane may wait in memory. When the whole memory is full every lane keeps a floor, so
+// that dead lanes cannot starve those with workers.
+func (m *Matcher) room() int {
+	if m.waiting > m.limits.Total {
+		return m.limits.Floor
+	}
+	return m.limits.Lane
+}
+
+// Lane is what waits under one name of a queue.
+type Lane struct {
+	Queue events.TaskQueue
+	Kind  Kind
+	Name  string
+	// Waiting may start now, Later when its back-off is over, Held was given to a worker. Waiting includes what is only in
+	// the index; that part is exact after each sweep and about right in between.
+	Waiting, Later, Held int
+	// Oldest is when the longest-waiting item that may start could have started; 0 when none is in memory.
+	Oldest events.Time
+	// Workers is the number of workers that offer the name.
+	Workers int
+}
+
+// Lanes returns what waits or is held, sorted by queue, kind and name.
+func (m *Matcher) Lanes() []Lane {
+	var lanes []Lane
+	for _, g := range m.groups {
+		for _, l := range g.lanes {
+			if l.idle() {
+				continue
+			}
+			out := Lane{
+				Queue: g.queue, Kind: g.kind, Name: l.name, Waiting: l.waiting - l.later + l.spilled, Later: l.later, Held: l.held,
+				Workers: len(l.workers()),
+			}
+			if e := l.general.min(); e != nil {
+				out.Oldest = e.ready
+			}
+			for _, w := range l.workers() {
+				if e := l.sticky[w.id].min(); e != nil && (out.Oldest == 0 || e.ready < out.Oldest) {
+					out.Oldest = e.ready
+				}
+			}
+			lanes = append(lanes, out)
+		}
+	}
+	return lanes
+}

@@ -1,0 +1,108 @@
+package matcher
+
+import "github.com/continuo-dev/continuo/pkg/events"
+
+// Saved tells that an item is in the index now. The matcher lets go of it (gone true) when nobody holds it and it is not
+// needed in memory: it may start only after horizon, or its lane has more than its bound, or older items of its lane were
+// let go before and must come first. Called for the newest items first, it lets go of the newest.
+func (m *Matcher) Saved(id ID, horizon events.Time) (gone bool) {
+	e := m.entries[id]
+	if e == nil {
+		return false
+	}
+	l := e.lane
+	if e.fresh {
+		e.fresh = false
+		l.fresh--
+	}
+	switch {
+	case e.session != nil:
+		return false
+	case e.ready > horizon:
+		m.drop(e)
+		return true
+	case l.spilled > 0 || l.waiting > m.room():
+		m.drop(e)
+		m.spill(l)
+		return true
+	}
+	return false
+}
+
+// Load offers an item that the index has and whose time has come near. It is not taken when its lane is full.
+func (m *Matcher) Load(now events.Time, item Item) (taken, held bool) {
+	l := m.lane(item.Kind(), item.queue(), item.name())
+	if _, claimed := m.claims[item.ID()]; !claimed && (l.spilled > 0 || l.waiting >= m.room()) {
+		m.spill(l)
+		return false, false
+	}
+	return true, m.add(now, item, false)
+}
+
+func (m *Matcher) spill(l *lane) {
+	if l.spilled == 0 {
+		m.spilling++
+	}
+	l.spilled++
+	l.added++
+}
+
+func (m *Matcher) setSpilled(l *lane, n int) {
+	n = max(n, 0)
+	switch {
+	case l.spilled == 0 && n > 0:
+		m.spilling++
+	case l.spilled > 0 && n == 0:
+		m.spilling--
+	}
+	l.spilled = n
+}
+
+// Hungry reports whether a lane has let items go and has room for them again: it is time for a sweep of the index.
+func (m *Matcher) Hungry() bool {
+	if m.spilling == 0 || m.sweeping {
+		return false
+	}
+	for _, g := range m.groups {
+		for _, l := range g.lanes {
+			if room := m.room(); l.spilled > 0 && l.waiting-l.fresh <= room/2 && l.waiting <= room-room/4 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// BeginSweep begins a pass over everything the index has and that may start, oldest first, each offered with Refill.
+func (m *Matcher) BeginSweep() {
+	m.sweeping = true
+	for _, g := range m.groups {
+		for _, l := range g.lanes {
+			l.left, l.added = 0, 0
+		}
+	}
+}
+
+// Refill offers an item of a sweep that is not in memory. It is not taken while its lane is full.
+func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
+	l := m.lane(item.Kind(), item.queue(), item.name())
+	if _, claimed := m.claims[item.ID()]; !claimed && l.waiting >= m.room() {
+		l.left++
+		if l.spilled == 0 {
+			m.setSpilled(l, 1)
+		}
+		return false, false
+	}
+	m.setSpilled(l, max(l.spilled-1, l.left))
+	return true, m.add(now, item, false)
+}
+
+// EndSweep ends the pass: the counts of what only the index has are exact again.
+func (m *Matcher) EndSweep() {
+	m.sweeping = false
+	for _, g := range m.groups {
+		for _, l := range g.lanes {
+			m.setSpilled(l, l.left+l.added)
+		}
+	}
+}
