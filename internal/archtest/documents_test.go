@@ -101,3 +101,23 @@ func TestDocsShowCompiledCodeFires(t *testing.T) {
 		})
 	}
 }
+
+func TestDocsListEveryDecision(t *testing.T) {
+	t.Parallel()
+	var index string
+	var decisions []string
+	for _, document := range documents(t) {
+		switch name, ok := strings.CutPrefix(document.path, "docs/adr/"); {
+		case !ok:
+		case name == "README.md":
+			index = document.content
+		default:
+			decisions = append(decisions, name)
+		}
+	}
+	for _, name := range decisions {
+		if !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/adr/README.md does not list %s", name)
+		}
+	}
+}
