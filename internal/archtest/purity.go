@@ -69,9 +69,15 @@ func checkPurity(fset *token.FileSet, file *ast.File, info *types.Info, goroutin
 			}
 		}
 	}
-	sorted := make(map[ast.Node]bool) // calls of mapWalkers under a sorter
+	sorted := make(map[ast.Node]bool) // ranges and calls of mapWalkers whose order is mended
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.BlockStmt:
+			for i := 1; i < len(n.List); i++ {
+				if c.collects(n.List[i-1], n.List[i]) {
+					sorted[n.List[i-1]] = true
+				}
+			}
 		case *ast.GoStmt:
 			if !goroutines {
 				c.add(n, "starts a goroutine")
@@ -85,7 +91,7 @@ func checkPurity(fset *token.FileSet, file *ast.File, info *types.Info, goroutin
 				c.add(n, "has a channel")
 			}
 		case *ast.RangeStmt:
-			if c.isMap(n.X) && !c.sortedLines[fset.Position(n.Pos()).Line] {
+			if c.isMap(n.X) && !sorted[n] && !c.sortedLines[fset.Position(n.Pos()).Line] {
 				c.add(n, "ranges over a map: use slices.Sorted(maps.Keys(m)), or say why order cannot matter with "+sortedMark+" reason")
 			}
 		case *ast.CallExpr:
@@ -127,6 +133,29 @@ func (c *purityCheck) isMap(e ast.Expr) bool {
 	}
 	_, is := t.Underlying().(*types.Map)
 	return is
+}
+
+// collects reports whether loop only appends to a slice and next sorts that slice.
+func (c *purityCheck) collects(loop, next ast.Stmt) bool {
+	ranging, ok := loop.(*ast.RangeStmt)
+	if !ok || len(ranging.Body.List) != 1 {
+		return false
+	}
+	assignment, ok := ranging.Body.List[0].(*ast.AssignStmt)
+	if !ok || len(assignment.Lhs) != 1 || len(assignment.Rhs) != 1 {
+		return false
+	}
+	appending, ok := assignment.Rhs[0].(*ast.CallExpr)
+	if !ok || types.ExprString(appending.Fun) != "append" {
+		return false
+	}
+	statement, ok := next.(*ast.ExprStmt)
+	if !ok {
+		return false
+	}
+	sorting, ok := statement.X.(*ast.CallExpr)
+	return ok && strings.HasPrefix(c.function(sorting.Fun, "slices"), "Sort") && len(sorting.Args) > 0 &&
+		types.ExprString(sorting.Args[0]) == types.ExprString(assignment.Lhs[0])
 }
 
 // coreType is the first type that a type parameter allows: that of ~map[K]V in [M ~map[K]V, K cmp.Ordered, V any].
