@@ -52,9 +52,9 @@ type Journal interface {
 type Sender interface {
 	// Send hands a command to the partition of its workflow id. It does not block. A non-nil error means that nothing was
 	// kept and done is not called: ErrFull and ErrDiskFull for commands of clients only, ErrClosed for all. Otherwise done
-	// is called exactly once, from another goroutine and in order per partition; it must not block. done(nil) means what
-	// Features say; done(ErrLost) means that the outcome is unknown and the same stamped command may be sent again. done
-	// may be nil.
+	// is called exactly once, never from within Send, and in order per partition; it must not block and must not call the
+	// journal except Send. done(nil) means what Features say; an error wraps ErrLost: the outcome is unknown and the same
+	// stamped command may be sent again. done may be nil.
 	Send(command events.Envelope, done func(error)) error
 }
 
@@ -108,11 +108,13 @@ type Follower interface {
 	// Bounds returns the first readable and the last durable sequence number of a partition; last is first-1 when empty.
 	Bounds(p events.Partition) (first, last events.Seq)
 	// Hold promises the named reader that the log is kept from the given positions on, however far Trim is called. A hold
-	// lives until it is moved; it is durable at the next Commit.
+	// lives until it is moved; it is durable at the next Commit. Holds of partitions that are not named stay; an empty list
+	// ends all holds of that reader. It changes nothing and fails with ErrTrimmed when a position lies before First.
 	Hold(reader string, at []Position) error
-	// Holds returns the positions of the named reader's hold; nil if it has none.
+	// Holds returns the positions of the named reader's hold by rising partition; nil if it has none.
 	Holds(reader string) ([]Position, error)
-	// Trim allows the log to forget records below seq, as far as holds permit. Records that the archive keeps stay there.
+	// Trim allows the log to forget records below seq, as far as holds permit and never beyond what is written; a lower seq
+	// than before changes nothing. Records that the archive keeps stay there.
 	Trim(p events.Partition, below events.Seq) error
 }
 

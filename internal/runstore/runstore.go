@@ -67,7 +67,7 @@ type Checkpoint struct {
 	State []byte
 }
 
-// Changes are rows to put and delete. Nil and empty fields change nothing.
+// Changes are rows to put and delete, no row both at once. Nil and empty fields change nothing.
 type Changes struct {
 	PutRuns       []RunRow
 	DeleteRuns    []events.RunID // with its answers
