@@ -15,6 +15,9 @@ import (
 // ErrGone says that the gateway session is not there (any more).
 var ErrGone = errors.New("the gateway session is gone")
 
+// ErrFull says that too many deliveries wait in a gateway session; none of those handed over was kept.
+var ErrFull = errors.New("the gateway session's queue is full")
+
 // Worker is one worker process as its gateway announces it.
 type Worker struct {
 	Session  events.SessionID // of its gateway
@@ -99,8 +102,8 @@ type Delivery struct {
 
 // Inbox is the port. Its methods may be called from any goroutine.
 type Inbox interface {
-	// Deliver hands deliveries to a gateway session, in order and without blocking. It fails with ErrGone, and with an
-	// error when the session's queue (its bound is at least twice the credits it granted) is full.
+	// Deliver hands deliveries to a gateway session, in order and without blocking. It takes all or none: it fails
+	// with ErrGone, and with ErrFull when the session's queue (its bound is at least twice the credits it granted) is full.
 	Deliver(session events.SessionID, deliveries []Delivery) error
 	// Open begins a gateway session; deliveries come to the returned mailbox until it is closed.
 	Open(ctx context.Context, session events.SessionID) (Mailbox, error)

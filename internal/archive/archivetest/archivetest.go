@@ -118,7 +118,9 @@ func history(t *testing.T, f Fixture, r *run, from, to events.EventNumber, limit
 
 func same(t *testing.T, got, want []*events.Record) {
 	t.Helper()
-	equal := func(a, b *events.Record) bool { return bytes.Equal(events.AppendRecord(nil, a), events.AppendRecord(nil, b)) }
+	equal := func(a, b *events.Record) bool {
+		return bytes.Equal(events.AppendRecord(nil, a), events.AppendRecord(nil, b))
+	}
 	if slices.EqualFunc(got, want, equal) {
 		return
 	}

@@ -186,7 +186,9 @@ func read(t *testing.T, r journal.Reader, n int) []*events.Record {
 
 func sameRecords(t *testing.T, got, want []*events.Record) {
 	t.Helper()
-	equal := func(a, b *events.Record) bool { return bytes.Equal(events.AppendRecord(nil, a), events.AppendRecord(nil, b)) }
+	equal := func(a, b *events.Record) bool {
+		return bytes.Equal(events.AppendRecord(nil, a), events.AppendRecord(nil, b))
+	}
 	if slices.EqualFunc(got, want, equal) {
 		return
 	}

@@ -1,0 +1,199 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/continuo-dev/continuo/internal/runstore"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+type runstorePort struct{ *Store }
+
+// RunStore returns the run store.
+func (s *Store) RunStore() runstore.Store { return runstorePort{s} }
+
+type runKey struct {
+	partition events.Partition
+	run       events.RunID
+}
+
+type newestKey struct {
+	partition events.Partition
+	namespace events.Namespace
+	workflow  events.WorkflowID
+}
+
+type answerKey struct {
+	runKey
+	request events.RequestID
+}
+
+type endedRow struct {
+	partition events.Partition
+	runstore.Ended
+}
+
+func compareEnded(a, b endedRow) int {
+	return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.Forget, b.Forget), compareRunIDs(a.RunID, b.RunID))
+}
+
+type quarantinedRow struct {
+	partition events.Partition
+	runstore.QuarantinedRun
+}
+
+func compareQuarantined(a, b quarantinedRow) int {
+	return cmp.Or(cmp.Compare(a.partition, b.partition), compareRunIDs(a.RunID, b.RunID))
+}
+
+type rowTables struct {
+	runs        table[runKey, []byte]
+	newest      table[newestKey, runstore.Newest]
+	answers     table[answerKey, runstore.KeptAnswer]
+	requests    table[runKey, []events.RequestID] // of each run's answers
+	checkpoints table[events.Partition, runstore.Checkpoint]
+	ended       ordered[endedRow]
+	quarantined ordered[quarantinedRow]
+}
+
+func (t *rowTables) init(u *undoLog) {
+	t.runs.undo, t.newest.undo, t.answers.undo, t.requests.undo, t.checkpoints.undo = u, u, u, u, u
+	t.ended = ordered[endedRow]{undo: u, compare: compareEnded}
+	t.quarantined = ordered[quarantinedRow]{undo: u, compare: compareQuarantined}
+}
+
+func (r runstorePort) Run(_ context.Context, p events.Partition, id events.RunID) ([]byte, error) {
+	if err := r.lock(); err != nil {
+		return nil, err
+	}
+	defer r.unlock()
+	row, _ := r.disk.rows.runs.get(runKey{p, id})
+	return row, nil
+}
+
+func (r runstorePort) Newest(
+	_ context.Context, p events.Partition, ns events.Namespace, id events.WorkflowID,
+) (newest runstore.Newest, ok bool, err error) {
+	if err := r.lock(); err != nil {
+		return runstore.Newest{}, false, err
+	}
+	defer r.unlock()
+	newest, ok = r.disk.rows.newest.get(newestKey{p, ns, id})
+	return newest, ok, nil
+}
+
+func (r runstorePort) Answer(
+	_ context.Context, p events.Partition, run events.RunID, request events.RequestID,
+) (answer runstore.KeptAnswer, ok bool, err error) {
+	if err := r.lock(); err != nil {
+		return runstore.KeptAnswer{}, false, err
+	}
+	defer r.unlock()
+	answer, ok = r.disk.rows.answers.get(answerKey{runKey{p, run}, request})
+	return answer, ok, nil
+}
+
+func (r runstorePort) Checkpoint(_ context.Context, p events.Partition) (runstore.Checkpoint, error) {
+	if err := r.lock(); err != nil {
+		return runstore.Checkpoint{}, err
+	}
+	defer r.unlock()
+	c, _ := r.disk.rows.checkpoints.get(p)
+	return c, nil
+}
+
+func (r runstorePort) Ended(_ context.Context, p events.Partition, until events.Time, limit int) ([]runstore.Ended, error) {
+	if err := r.lock(); err != nil {
+		return nil, err
+	}
+	defer r.unlock()
+	rows := &r.disk.rows.ended
+	var found []runstore.Ended
+	i, _ := slices.BinarySearchFunc(rows.values, p, func(row endedRow, p events.Partition) int { return cmp.Compare(row.partition, p) })
+	for _, row := range rows.values[i:] {
+		if row.partition != p || row.Forget > until || len(found) >= limit {
+			break
+		}
+		found = append(found, row.Ended)
+	}
+	return found, nil
+}
+
+func (r runstorePort) Quarantined(_ context.Context, p events.Partition, limit int) ([]runstore.QuarantinedRun, error) {
+	if err := r.lock(); err != nil {
+		return nil, err
+	}
+	defer r.unlock()
+	var found []runstore.QuarantinedRun
+	for _, row := range r.disk.rows.quarantined.values {
+		if row.partition == p && len(found) < limit {
+			found = append(found, row.QuarantinedRun)
+		}
+	}
+	return found, nil
+}
+
+func (r runstorePort) Write(_ context.Context, p events.Partition, c runstore.Changes) error {
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.unlock()
+	r.disk.undo.begin()
+	r.disk.rows.write(p, c)
+	return nil
+}
+
+func (t *rowTables) write(p events.Partition, c runstore.Changes) {
+	for _, row := range c.PutRuns {
+		t.runs.put(runKey{p, row.RunID}, slices.Clone(row.Row))
+	}
+	for _, id := range c.DeleteRuns {
+		k := runKey{p, id}
+		t.runs.delete(k)
+		requests, _ := t.requests.get(k)
+		for _, request := range requests {
+			t.answers.delete(answerKey{k, request})
+		}
+		t.requests.delete(k)
+	}
+	for _, row := range c.PutNewest {
+		t.newest.put(newestKey{p, row.Namespace, row.WorkflowID}, row.Newest)
+	}
+	for _, row := range c.DeleteNewest {
+		k := newestKey{p, row.Namespace, row.WorkflowID}
+		if kept, ok := t.newest.get(k); ok && kept.RunID == row.RunID {
+			t.newest.delete(k)
+		}
+	}
+	for _, row := range c.PutAnswers {
+		k := runKey{p, row.RunID}
+		t.answers.put(answerKey{k, row.Request}, row.KeptAnswer)
+		requests, _ := t.requests.get(k)
+		if !slices.Contains(requests, row.Request) {
+			t.requests.put(k, append(slices.Clip(requests), row.Request))
+		}
+	}
+	for _, row := range c.DeleteAnswers {
+		k := runKey{p, row.RunID}
+		t.answers.delete(answerKey{k, row.Request})
+		requests, _ := t.requests.get(k)
+		t.requests.put(k, slices.DeleteFunc(slices.Clone(requests), func(r events.RequestID) bool { return r == row.Request }))
+	}
+	for _, row := range c.PutEnded {
+		t.ended.put(endedRow{p, row})
+	}
+	for _, row := range c.DeleteEnded {
+		t.ended.delete(endedRow{p, row})
+	}
+	for _, row := range c.PutQuarantined {
+		t.quarantined.put(quarantinedRow{p, row})
+	}
+	for _, id := range c.DeleteQuarantined {
+		t.quarantined.delete(quarantinedRow{p, runstore.QuarantinedRun{RunID: id}})
+	}
+	if c.Checkpoint != nil {
+		t.checkpoints.put(p, runstore.Checkpoint{Next: c.Checkpoint.Next, State: slices.Clone(c.Checkpoint.State)})
+	}
+}
