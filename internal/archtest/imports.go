@@ -73,7 +73,7 @@ var importTable = []row{
 	},
 	{
 		packages: []string{"internal/replay"},
-		may:      slices.Concat(pureStd, []string{"std:runtime", "std:runtime/debug", "pkg/events"}),
+		may:      slices.Concat(pureStd, []string{"std:reflect", "std:runtime", "std:runtime/debug", "pkg/events"}),
 		never:    impure,
 		why:      "a pure package whose fibers are goroutines with hand-off; runtime.Goexit evicts them",
 	},
@@ -155,6 +155,7 @@ var importTable = []row{
 	},
 	{packages: []string{"pkg/sdk/flowvet/..."}, may: []string{"std", "golang.org/x/tools/..."}, why: "a vet analyzer looks at source only"},
 	{packages: []string{"internal/clock", "internal/lifecycle"}, may: []string{"std", "golang.org/x/sys/..."}, why: "tools of every shell stand on nothing"},
+	{packages: []string{"internal/clock/clocktest"}, may: []string{"std", "internal/clock"}, why: "a clock for tests"},
 	{
 		packages: []string{"internal/telemetry"},
 		may:      []string{"std", "pkg/events", "github.com/prometheus/...", "go.opentelemetry.io/..."},
