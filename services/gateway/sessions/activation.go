@@ -1,0 +1,271 @@
+package sessions
+
+import "github.com/continuo-dev/continuo/pkg/events"
+
+// activation is work for workflow code that a worker of this gateway holds; a run has one at a time.
+type activation struct {
+	Activation
+	worker *worker
+	state  holding
+	ends   events.Time
+
+	reminder *reminder
+}
+
+// deliver gives a task or an activation to its worker, or back to the schedulers.
+func (c *Core) deliver(d Delivery) {
+	w := c.workers[d.Worker]
+	isTask := d.Task != nil
+	if !isTask && d.Activation == nil {
+		return
+	}
+	switch {
+	case w == nil:
+		c.report.Returned = append(c.report.Returned, d.held())
+	case w.conn == 0 || w.draining:
+		c.report.Returned = append(c.report.Returned, d.held())
+		if isTask {
+			w.owedTasks++
+		} else {
+			w.owedActivations++
+		}
+	case isTask && w.freeTasks <= 0, !isTask && w.freeActivations <= 0:
+		// More than the worker granted: the schedulers count too much, and giving the place back would go on for ever.
+		c.report.Returned = append(c.report.Returned, d.held())
+	case isTask:
+		c.deliverTask(w, d)
+	default:
+		c.deliverActivation(w, d)
+	}
+}
+
+func (d *Delivery) held() Held {
+	if t := d.Task; t != nil {
+		return Held{Worker: d.Worker, Namespace: t.Namespace, WorkflowID: t.WorkflowID, RunID: t.Task.Run, Step: t.Task.Step, Attempt: t.Attempt}
+	}
+	a := d.Activation
+	return Held{
+		Worker: d.Worker, Namespace: a.Namespace, WorkflowID: a.WorkflowID, RunID: a.RunID, Activation: a.Activation.Activation,
+		Attempt: a.Activation.Attempt,
+	}
+}
+
+func (c *Core) deliverActivation(w *worker, d Delivery) {
+	open := d.Activation
+	ref := Activation{
+		WorkflowID: open.WorkflowID, RunID: open.RunID, Activation: open.Activation.Activation, Attempt: open.Activation.Attempt,
+	}
+	if c.hasEnded(open.RunID) || (d.NotAfter != 0 && d.NotAfter < c.now) {
+		c.report.credit(w.ID, 0, 1)
+		return
+	}
+	if a := c.activations[open.RunID]; a != nil {
+		if !a.olderThan(ref) {
+			c.report.credit(w.ID, 0, 1)
+			return
+		}
+		c.forgetActivation(a)
+	}
+	w.freeActivations--
+	c.holdActivation(w, ref, handing)
+	c.emit(Hand{Conn: w.conn, Delivery: d})
+}
+
+func (a *activation) olderThan(b Activation) bool {
+	return a.Activation.Activation < b.Activation || (a.Activation.Activation == b.Activation && a.Attempt < b.Attempt)
+}
+
+func (c *Core) holdActivation(w *worker, ref Activation, state holding) *activation {
+	a := &activation{Activation: ref, worker: w, state: state}
+	c.activations[ref.RunID] = a
+	w.activations[ref.RunID] = a
+	return a
+}
+
+func (c *Core) forgetActivation(a *activation) {
+	c.deadlines.remove(a.reminder)
+	delete(a.worker.activations, a.RunID)
+	if c.activations[a.RunID] == a {
+		delete(c.activations, a.RunID)
+	}
+}
+
+func (a *activation) held() Held {
+	return Held{
+		Worker: a.worker.ID, Namespace: a.worker.Namespace, WorkflowID: a.WorkflowID, RunID: a.RunID, Activation: a.Activation.Activation,
+		Attempt: a.Attempt,
+	}
+}
+
+func (c *Core) returnActivation(a *activation) {
+	c.report.Returned = append(c.report.Returned, a.held())
+	c.forgetActivation(a)
+}
+
+// activationAt returns the activation a worker's stream speaks of, if it is held there in the given state.
+func (c *Core) activationAt(conn Conn, ref Activation, state holding) *activation {
+	a := c.activations[ref.RunID]
+	if a == nil || a.Activation != ref || a.worker.conn != conn || a.state != state {
+		return nil
+	}
+	return a
+}
+
+func (c *Core) activationStarted(in ActivationStarted) {
+	if a := c.activationAt(in.Conn, in.Activation, handing); a != nil {
+		c.startActivation(a)
+	}
+}
+
+func (c *Core) startActivation(a *activation) {
+	a.state, a.ends = running, c.now.Add(c.config.ActivationDeadline)
+	a.reminder = c.deadlines.add(a.ends, a)
+}
+
+func (c *Core) activationNotStarted(in ActivationNotStarted) {
+	a := c.activationAt(in.Conn, in.Activation, handing)
+	if a == nil {
+		return
+	}
+	a.worker.freeActivations++
+	c.report.credit(a.worker.ID, 0, 1)
+	if in.Void {
+		c.forgetActivation(a)
+		return
+	}
+	c.returnActivation(a)
+}
+
+func (c *Core) activationHeartbeat(in ActivationHeartbeat) {
+	if a := c.activationAt(in.Conn, in.Activation, running); a != nil {
+		a.ends = c.now.Add(c.config.ActivationDeadline)
+	}
+}
+
+// expire times an activation out.
+func (a *activation) expire(c *Core) events.Time {
+	switch {
+	case a.state != running || c.activations[a.RunID] != a:
+		return 0
+	case a.ends > c.now:
+		return a.ends
+	}
+	c.timeOutActivation(a)
+	return 0
+}
+
+func (c *Core) timeOutActivation(a *activation) {
+	c.send(pending{env: events.Envelope{
+		Namespace: a.worker.Namespace, WorkflowID: a.WorkflowID, RunID: a.RunID,
+		Command: events.TimeoutActivation{Activation: a.Activation.Activation, Attempt: a.Attempt},
+	}})
+	c.forgetActivation(a)
+	c.dropLive(a.RunID)
+}
+
+func (c *Core) activationDone(in ActivationDone) {
+	w := c.conns[in.Conn]
+	if w == nil {
+		return
+	}
+	a := c.activations[in.Activation.RunID]
+	switch {
+	case a != nil && a.worker == w && a.Activation == in.Activation:
+		if a.state == reporting {
+			return // sent again before the acknowledgement, which is on its way
+		}
+		a.state = reporting
+		c.deadlines.remove(a.reminder)
+	case a == nil:
+		c.holdActivation(w, in.Activation, reporting)
+	}
+	if in.Live {
+		c.nowLive(w, in.Activation.RunID)
+	}
+	c.send(pending{
+		env: events.Envelope{
+			Namespace: w.Namespace, WorkflowID: in.Activation.WorkflowID, RunID: in.Activation.RunID, Command: in.Command,
+		},
+		worker: w.ID, activation: in.Activation,
+	})
+}
+
+func (c *Core) activationAnswered(p *pending) {
+	if a := c.activations[p.activation.RunID]; a != nil && a.Activation == p.activation && a.worker.ID == p.worker {
+		c.forgetActivation(a)
+	}
+	if w := c.workers[p.worker]; w != nil && w.conn != 0 {
+		c.emit(AckActivation{Conn: w.conn, Activation: p.activation})
+	}
+	c.dismissIfIdle(p.worker)
+}
+
+// nowLive notes that a run is in a worker's memory; another worker that has it too is told to drop it.
+func (c *Core) nowLive(w *worker, run events.RunID) {
+	r := c.run(run)
+	if r.live == w {
+		return
+	}
+	if old := r.live; old != nil {
+		if old.conn != 0 {
+			c.emit(DropRun{Conn: old.conn, RunID: run})
+		}
+		c.noLongerLive(old, run)
+		r = c.run(run)
+	}
+	r.live = w
+	w.live[run] = struct{}{}
+	c.report.Live = append(c.report.Live, Live{Worker: w.ID, RunID: run})
+}
+
+func (c *Core) noLongerLive(w *worker, run events.RunID) {
+	delete(w.live, run)
+	if r := c.runs[run]; r != nil && r.live == w {
+		r.live = nil
+		c.report.Live = append(c.report.Live, Live{Worker: w.ID, RunID: run, Evicted: true})
+		c.tidyRun(run)
+	}
+}
+
+// dropLive tells the worker that has a run in memory to forget it.
+func (c *Core) dropLive(run events.RunID) {
+	r := c.runs[run]
+	if r == nil || r.live == nil {
+		return
+	}
+	if r.live.conn != 0 {
+		c.emit(DropRun{Conn: r.live.conn, RunID: run})
+	}
+	c.noLongerLive(r.live, run)
+}
+
+func (c *Core) evicted(in Evicted) {
+	w := c.conns[in.Conn]
+	if w == nil {
+		return
+	}
+	for _, run := range in.Runs {
+		c.noLongerLive(w, run)
+	}
+}
+
+// compareActivations makes what is known of a worker's activations what it says after it came (back).
+func (c *Core) compareActivations(w *worker, listed []Activation) {
+	said := make(map[Activation]struct{}, len(listed))
+	for _, ref := range listed {
+		said[ref] = struct{}{}
+	}
+	for _, a := range w.sortedActivations() {
+		if _, ok := said[a.Activation]; !ok && a.state != reporting {
+			c.returnActivation(a)
+		}
+	}
+	for _, ref := range listed {
+		if c.activations[ref.RunID] != nil || c.hasEnded(ref.RunID) {
+			continue
+		}
+		a := c.holdActivation(w, ref, running)
+		c.startActivation(a)
+		c.report.Running = append(c.report.Running, a.held())
+	}
+}

@@ -1,0 +1,183 @@
+package sessions
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// lane is what this gateway has sent to one partition. The engine takes the commands of a session in the order of their
+// numbers and ignores those that are not above the highest it has seen, so what was lost must be sent again before
+// anything newer is.
+type lane struct {
+	last     uint64 // number given out last
+	answered uint64 // highest number answered in the log
+	open     map[uint64]*pending
+	inFlight int  // sent, fate unknown
+	broken   bool // something was lost: nothing is sent until all fates are known
+}
+
+// pending is a command without an answer.
+type pending struct {
+	env  events.Envelope
+	call Call // 0 when nobody waits
+	// worker is to be told the acknowledgement of task or activation; empty when nobody is.
+	worker     events.WorkerID
+	task       Attempt
+	activation Activation
+	state      sending
+	// gap says that the log was not read for a time in which the answer may have been.
+	gap bool
+}
+
+type sending uint8
+
+const (
+	queued sending = iota // held back while the lane is broken
+	sent
+	kept
+	lost
+)
+
+func (c *Core) ask(in Ask) {
+	if len(c.asks)+len(c.waiters) >= c.config.MaxCalls {
+		c.emit(Reply{Call: in.Call, Err: &events.Error{
+			Code: events.Overloaded, Message: "too many calls wait in this gateway; nothing was kept", RetryAfterMs: 1000,
+		}})
+		return
+	}
+	c.send(pending{env: in.Envelope, call: in.Call})
+}
+
+// send stamps a command and gives it to the journal.
+func (c *Core) send(p pending) {
+	part := events.PartitionOf(p.env.Namespace, p.env.WorkflowID, len(c.lanes))
+	l := &c.lanes[part]
+	c.stamp(l, &p)
+	if l.broken {
+		return
+	}
+	c.transmit(part, l, l.open[p.env.N])
+}
+
+func (c *Core) stamp(l *lane, p *pending) {
+	l.last++
+	p.env.Session, p.env.N, p.state = c.config.Session, l.last, queued
+	l.open[l.last] = p
+	if p.call != 0 {
+		c.asks[p.call] = p
+	}
+}
+
+func (c *Core) transmit(part events.Partition, l *lane, p *pending) {
+	p.state = sent
+	l.inFlight++
+	c.emit(Send{Partition: part, Envelope: p.env})
+}
+
+func (c *Core) sendResult(in SendResult) {
+	l := &c.lanes[in.Partition]
+	l.inFlight--
+	p := l.open[in.N]
+	switch in.Fate {
+	case Kept:
+		switch {
+		case p == nil:
+		case p.gap:
+			delete(l.open, in.N)
+			c.resolve(p, Reply{Err: errGap})
+		default:
+			p.state = kept
+		}
+	case Lost:
+		l.broken = true
+		if p != nil {
+			p.state = lost
+		}
+	case Refused:
+		if p != nil {
+			delete(l.open, in.N)
+			c.resolve(p, Reply{Err: in.Err})
+		}
+	}
+	c.mend(in.Partition, l)
+}
+
+// mend sends again what was lost, once the fate of everything else is known.
+//
+// A lost command whose number is below one that was answered never happened, or its own answer would have come before:
+// it gets a new number. One above may have happened, its answer still to be read: it keeps its number, so that it cannot
+// happen twice.
+func (c *Core) mend(part events.Partition, l *lane) {
+	if !l.broken || l.inFlight > 0 {
+		return
+	}
+	numbers := slices.Sorted(maps.Keys(l.open))
+	for _, n := range numbers {
+		if l.open[n].state == kept {
+			return // its answer tells what happened to those before it
+		}
+	}
+	l.broken = false
+	var again []*pending
+	for _, n := range numbers {
+		p := l.open[n]
+		if n < l.answered {
+			again = append(again, p)
+			delete(l.open, n)
+			continue
+		}
+		c.transmit(part, l, p)
+	}
+	for _, p := range again {
+		c.stamp(l, p)
+		c.transmit(part, l, p)
+	}
+}
+
+// answer matches an answer in the log with the command it is for.
+func (c *Core) answer(r *events.Record, a events.Answer) {
+	if a.Session != c.config.Session || a.N == 0 || int(r.Partition) >= len(c.lanes) {
+		return
+	}
+	l := &c.lanes[r.Partition]
+	l.answered = max(l.answered, a.N)
+	p := l.open[a.N]
+	if p == nil {
+		return
+	}
+	if p.state == sent {
+		// The fate comes later; by then the command is no longer open.
+		p.state = kept
+	}
+	delete(l.open, a.N)
+	c.resolve(p, Reply{Answer: a, Partition: r.Partition, Seq: r.Seq})
+	c.mend(r.Partition, l)
+}
+
+func (c *Core) resolve(p *pending, reply Reply) {
+	if p.call != 0 {
+		delete(c.asks, p.call)
+		reply.Call = p.call
+		c.emit(reply)
+	}
+	switch {
+	case p.worker == "":
+	case p.task != Attempt{}:
+		c.taskAnswered(p)
+	default:
+		c.activationAnswered(p)
+	}
+}
+
+func (c *Core) forget(call Call) {
+	if w := c.waiters[call]; w != nil {
+		c.dropWaiter(call, w)
+		return
+	}
+	if p := c.asks[call]; p != nil {
+		p.call = 0
+		delete(c.asks, call)
+	}
+}
