@@ -24,6 +24,7 @@ func (e *ActivationScheduled) fields(c *coder) {
 	text(c, 9, "failed_build", &e.FailedBuild)
 	fixed(c, 10, "offer_to", &e.OfferTo)
 	c.instant(11, "offer_until", &e.OfferUntil)
+	number(c, 12, "base_upto", &e.BaseUpto)
 }
 
 func (e *ProgressMade) fields(c *coder) {

@@ -24,6 +24,9 @@ type ActivationScheduled struct {
 	// Base is the ProgressMade that a live run must have made last to go on from memory; 0 when the code has not run since
 	// the start or the last RunContinued. From attempt 2 on a live run is not used.
 	Base EventNumber
+	// BaseUpto is the last event that the code had been given when it made the base: a live run is given what follows it.
+	// 0 when Base is 0.
+	BaseUpto EventNumber
 	// ReplayFrom is where a full replay begins: RunStarted or the last RunContinued.
 	ReplayFrom EventNumber
 	// Upto is the last event the code is given: the one before this event.

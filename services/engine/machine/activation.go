@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,6 +44,9 @@ func (r *Run) Settle(at events.Time) []events.Event {
 	e := events.ActivationScheduled{
 		Activation: r.flight.number + 1, Attempt: 1, Type: r.kind, Queue: r.queue,
 		Base: r.code.base, ReplayFrom: r.code.replayFrom, Upto: r.next - 1,
+	}
+	if e.Base > 0 {
+		e.BaseUpto = r.code.upto
 	}
 	switch {
 	case r.flight.retry:
@@ -98,6 +102,15 @@ func (r *Run) applyActivation(e events.ActivationScheduled, n events.EventNumber
 func (r *Run) checkFlight(number uint64, attempt events.Attempt) error {
 	if !r.flight.is(number, attempt) {
 		return fmt.Errorf("attempt %d of activation %d is not in flight", attempt, number)
+	}
+	return nil
+}
+
+// checkReporting returns an error unless the events of intents fit: they follow accepted progress and come before the next
+// activation.
+func (r *Run) checkReporting() error {
+	if r.flight.open || r.flight.retry || r.code.upto == 0 {
+		return errors.New("no progress was made that it could be part of")
 	}
 	return nil
 }

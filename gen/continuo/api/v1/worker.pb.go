@@ -1112,8 +1112,9 @@ type ActivationDelivery struct {
 	Upto       uint64 `protobuf:"varint,7,opt,name=upto,proto3" json:"upto,omitempty"`
 	// From attempt 2 on a live run is not used.
 	Full bool `protobuf:"varint,8,opt,name=full,proto3" json:"full,omitempty"`
-	// Encoded continuo.events.v1.Frame: the events after the base when full is false, else those of the whole replay as far
-	// as they fit; from next_event on they must be asked for. Empty when all must be asked for.
+	// Encoded continuo.events.v1.Frame. When full is false: the records from the event after ActivationScheduled.base_upto on
+	// (the base itself is among them). Else those of the whole replay as far as they fit; from next_event on they must be
+	// asked for. Empty when all must be asked for.
 	History []byte `protobuf:"bytes,9,opt,name=history,proto3" json:"history,omitempty"`
 	// Number of the first event that history does not have; 0 when it has all.
 	NextEvent uint64 `protobuf:"varint,10,opt,name=next_event,json=nextEvent,proto3" json:"next_event,omitempty"`

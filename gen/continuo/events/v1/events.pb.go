@@ -1733,8 +1733,10 @@ type ActivationScheduled struct {
 	NotBeforeUs int64  `protobuf:"varint,8,opt,name=not_before_us,json=notBeforeUs,proto3" json:"not_before_us,omitempty"`
 	FailedBuild string `protobuf:"bytes,9,opt,name=failed_build,json=failedBuild,proto3" json:"failed_build,omitempty"`
 	// Let one gateway session take the activation before the queue does.
-	OfferTo       uint64 `protobuf:"fixed64,10,opt,name=offer_to,json=offerTo,proto3" json:"offer_to,omitempty"`
-	OfferUntilUs  int64  `protobuf:"varint,11,opt,name=offer_until_us,json=offerUntilUs,proto3" json:"offer_until_us,omitempty"`
+	OfferTo      uint64 `protobuf:"fixed64,10,opt,name=offer_to,json=offerTo,proto3" json:"offer_to,omitempty"`
+	OfferUntilUs int64  `protobuf:"varint,11,opt,name=offer_until_us,json=offerUntilUs,proto3" json:"offer_until_us,omitempty"`
+	// The last event that the code had been given when it made the base: a live run is given what follows it.
+	BaseUpto      uint64 `protobuf:"varint,12,opt,name=base_upto,json=baseUpto,proto3" json:"base_upto,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1842,6 +1844,13 @@ func (x *ActivationScheduled) GetOfferTo() uint64 {
 func (x *ActivationScheduled) GetOfferUntilUs() int64 {
 	if x != nil {
 		return x.OfferUntilUs
+	}
+	return 0
+}
+
+func (x *ActivationScheduled) GetBaseUpto() uint64 {
+	if x != nil {
+		return x.BaseUpto
 	}
 	return 0
 }
@@ -5817,7 +5826,7 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x121\n" +
 	"\x05input\x18\x03 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\x12$\n" +
-	"\x0erun_timeout_ns\x18\x04 \x01(\x03R\frunTimeoutNs\"\xca\x02\n" +
+	"\x0erun_timeout_ns\x18\x04 \x01(\x03R\frunTimeoutNs\"\xe7\x02\n" +
 	"\x13ActivationScheduled\x12\x1e\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\x04R\n" +
@@ -5833,7 +5842,8 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\ffailed_build\x18\t \x01(\tR\vfailedBuild\x12\x19\n" +
 	"\boffer_to\x18\n" +
 	" \x01(\x06R\aofferTo\x12$\n" +
-	"\x0eoffer_until_us\x18\v \x01(\x03R\fofferUntilUs\"\x86\x02\n" +
+	"\x0eoffer_until_us\x18\v \x01(\x03R\fofferUntilUs\x12\x1b\n" +
+	"\tbase_upto\x18\f \x01(\x04R\bbaseUpto\"\x86\x02\n" +
 	"\fProgressMade\x12\x1e\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\x04R\n" +
