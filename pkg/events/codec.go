@@ -115,6 +115,23 @@ func DecodeCommand(b []byte) (Command, error) {
 	return v, nil
 }
 
+// AppendReportProgress appends the progress, encoded as a ReportProgress message without a Command around it, to dst.
+func AppendReportProgress(dst []byte, p *ReportProgress) []byte {
+	c := coder{b: dst}
+	p.fields(&c)
+	return c.b
+}
+
+// DecodeReportProgress reads a ReportProgress message. Unknown fields are dropped.
+func DecodeReportProgress(b []byte) (ReportProgress, error) {
+	c := decoder(b)
+	var p ReportProgress
+	for m := c.root(); c.in(&m); {
+		p.fields(&c)
+	}
+	return p, c.err
+}
+
 // AppendIntent appends v, encoded as an Intent message, to dst. It panics if v is nil.
 func AppendIntent(dst []byte, v Intent) []byte {
 	c := coder{b: dst}

@@ -186,7 +186,9 @@ func (c *coder) texts(num protowire.Number, name string, p *[]string) {
 		c.b = append(c.b, ']')
 	case parsing:
 		if raw, ok := c.take(name); ok {
-			c.parsed(name, raw, json.Unmarshal(raw, p))
+			var elements []string
+			c.parsed(name, raw, json.Unmarshal(raw, &elements))
+			*p = elements
 		}
 	}
 }
@@ -301,7 +303,9 @@ func (c *coder) steps(num protowire.Number, name string, p *[]Step) {
 		c.b = append(c.b, ']')
 	case parsing:
 		if raw, ok := c.take(name); ok {
-			c.parsed(name, raw, json.Unmarshal(raw, p))
+			var elements []Step
+			c.parsed(name, raw, json.Unmarshal(raw, &elements))
+			*p = elements
 		}
 	}
 }

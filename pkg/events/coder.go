@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -75,14 +76,12 @@ func (c *coder) corrupt(format string, args ...any) {
 
 // message is an open message: for m := c.open(…); c.in(&m); { value.fields(c) }.
 type message struct {
-	state   uint8
-	root    bool
-	width   int // appending: bytes reserved for the length
-	mark    int // appending: where they begin; decoding: where the last walk began
-	end     int // decoding: the end of the message around
-	obj     map[string]json.RawMessage
-	comma   bool
-	started bool
+	state uint8
+	root  bool
+	width int                        // appending: bytes reserved for the length
+	mark  int                        // appending: where they begin; decoding: where the last walk began
+	end   int                        // decoding: the end of the message around
+	obj   map[string]json.RawMessage // parsing: the members around
 }
 
 const (
@@ -151,10 +150,11 @@ func (c *coder) openObject() message {
 
 func (c *coder) openParsed(raw json.RawMessage) message {
 	m := message{state: msgFresh, obj: c.obj}
-	c.obj = nil
-	if err := json.Unmarshal(raw, &c.obj); err != nil {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
 		c.fail(fmt.Errorf("%.60s is not a JSON object: %w", raw, err))
 	}
+	c.obj = members
 	return m
 }
 
@@ -429,7 +429,9 @@ func (c *coder) flag(num protowire.Number, name string, p *bool) {
 		}
 	case parsing:
 		if raw, ok := c.take(name); ok {
-			c.parsed(name, raw, json.Unmarshal(raw, p))
+			v, err := strconv.ParseBool(string(raw))
+			c.parsed(name, raw, err)
+			*p = v
 		}
 	}
 }
@@ -565,8 +567,9 @@ func (c *coder) list(num protowire.Number, name string, n int) list {
 	case parsing:
 		l.n = 0
 		if raw, ok := c.take(name); ok {
-			c.parsed(name, raw, json.Unmarshal(raw, &l.raw))
-			l.n = len(l.raw)
+			var elements []json.RawMessage
+			c.parsed(name, raw, json.Unmarshal(raw, &elements))
+			l.raw, l.n = elements, len(elements)
 		}
 	case appending:
 	}

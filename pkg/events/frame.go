@@ -7,9 +7,9 @@ import (
 	"iter"
 )
 
-// A frame carries records of one partition with consecutive sequence numbers, accepted or refused as a whole. Each record
-// has a prefix of fixed size in front, by which a reader finds what concerns it and steps over the rest. All numbers are
-// big-endian.
+// A frame carries records of one partition in ascending order, accepted or refused as a whole: a stretch of a log, or a
+// stretch of the history of a run, where sequence numbers have gaps. Each record has a prefix of fixed size in front, by
+// which a reader finds what concerns it and steps over the rest. All numbers are big-endian.
 //
 //	offset  bytes
 //	     0      1  version of the frame: 1
@@ -95,15 +95,15 @@ func flagsOf(e Event) RouteFlags {
 }
 
 // AppendFrame appends a frame of the records to dst; of none, nothing. The records must be of one partition, with
-// consecutive sequence numbers, at most [MaxFrameRecords]: it panics otherwise.
+// ascending sequence numbers, at most [MaxFrameRecords]: it panics otherwise.
 func AppendFrame(dst []byte, records ...*Record) []byte {
 	if len(records) > MaxFrameRecords {
 		panic(fmt.Sprintf("events: a frame of %d records; the limit is %d", len(records), MaxFrameRecords))
 	}
 	for i, r := range records {
-		if r.Partition != records[0].Partition || r.Seq != records[0].Seq+Seq(i) {
+		if i > 0 && (r.Partition != records[i-1].Partition || r.Seq <= records[i-1].Seq) {
 			panic(fmt.Sprintf("events: record %d of a frame is at partition %d, seq %d after partition %d, seq %d",
-				i, r.Partition, r.Seq, records[0].Partition, records[0].Seq))
+				i, r.Partition, r.Seq, records[i-1].Partition, records[i-1].Seq))
 		}
 		start := len(dst)
 		dst = append(dst, make([]byte, prefixBytes)...)
@@ -129,9 +129,9 @@ func putPrefix(b []byte, route Route, following int) {
 
 // Frame is an encoded frame whose prefixes have been checked. It aliases the bytes it was opened on.
 type Frame struct {
-	b     []byte
-	first Route
-	n     int
+	b           []byte
+	first, last Route
+	n           int
 }
 
 // Framed is one record of a frame: its route, and its body, which is decoded on demand. It aliases the frame's bytes.
@@ -145,28 +145,35 @@ type Framed struct {
 // error is a [CorruptError], which names partition and seq as far as they can be read.
 func OpenFrame(b []byte) (Frame, error) {
 	f := Frame{b: b}
-	for rest := b; ; f.n++ {
-		record, following, after, err := framed(rest)
-		if err != nil {
-			if f.n > 0 { // what was read of this record itself may be rot
-				err.Partition, err.Seq = f.first.Partition, f.first.Seq+Seq(f.n)
+	left := 0
+	for rest := b; ; {
+		record, following, after, corrupt := framed(rest)
+		if corrupt != nil {
+			if corrupt.Seq == 0 && f.n > 0 {
+				corrupt.Partition, corrupt.Seq = f.last.Partition, f.last.Seq
+				corrupt.Reason = "the record after it in its frame: " + corrupt.Reason
 			}
-			return Frame{}, err
+			return Frame{}, corrupt
+		}
+		bad := func(format string, args ...any) (Frame, error) {
+			return Frame{}, &CorruptError{record.Partition, record.Seq, fmt.Sprintf(format, args...)}
+		}
+		switch {
+		case f.n > 0 && (record.Partition != f.last.Partition || record.Seq <= f.last.Seq):
+			return bad("in its frame it follows partition %d, seq %d", f.last.Partition, f.last.Seq)
+		case f.n > 0 && following != left-1:
+			return bad("in its frame %d records follow it instead of %d", following, left-1)
+		case following > 0 && len(after) == 0:
+			return bad("its frame is cut: %d more records are missing", following)
+		case following == 0 && len(after) > 0:
+			return bad("%d bytes follow its frame", len(after))
 		}
 		if f.n == 0 {
 			f.first = record.Route
 		}
-		switch left := len(after); {
-		case record.Partition != f.first.Partition || record.Seq != f.first.Seq+Seq(f.n):
-			return Frame{}, &CorruptError{f.first.Partition, f.first.Seq + Seq(f.n), fmt.Sprintf(
-				"its frame goes on with partition %d, seq %d", record.Partition, record.Seq)}
-		case following > 0 && left == 0:
-			return Frame{}, &CorruptError{record.Partition, record.Seq + 1, fmt.Sprintf(
-				"the frame is cut: %d records are missing", following)}
-		case following == 0 && left > 0:
-			return Frame{}, &CorruptError{record.Partition, record.Seq, fmt.Sprintf("%d bytes follow its frame", left)}
-		case following == 0:
-			f.n++
+		f.last, left = record.Route, following
+		f.n++
+		if following == 0 {
 			return f, nil
 		}
 		rest = after
@@ -212,8 +219,8 @@ func (f Frame) Len() int { return f.n }
 // First returns the route of the first record.
 func (f Frame) First() Route { return f.first }
 
-// Last returns the sequence number of the last record.
-func (f Frame) Last() Seq { return f.first.Seq + Seq(f.n) - 1 }
+// Last returns the route of the last record.
+func (f Frame) Last() Route { return f.last }
 
 // All walks over the records in order, without decoding them.
 func (f Frame) All() iter.Seq[Framed] {
