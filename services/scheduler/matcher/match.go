@@ -112,7 +112,9 @@ func sortedBuilds(m map[events.BuildID]*heap) []events.BuildID {
 	return builds
 }
 
-func before(a, b *entry) bool { return a.ready < b.ready || a.ready == b.ready && a.arrival < b.arrival }
+func before(a, b *entry) bool {
+	return a.ready < b.ready || a.ready == b.ready && a.arrival < b.arrival
+}
 
 // freest returns the worker that can take most more tasks; nil when none has credit.
 func freest(workers []*worker) *worker {

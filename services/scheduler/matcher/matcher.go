@@ -60,7 +60,6 @@ type Matcher struct {
 	arrivals uint64
 	waiting  int // entries not held
 	spilling int // lanes with something spilled
-	sweeping bool
 
 	sessions map[events.SessionID]*session
 	workers  map[events.WorkerID]*worker
@@ -133,6 +132,9 @@ func (m *Matcher) Item(id ID) (item Item, ok bool) {
 	}
 	return e.Item, true
 }
+
+// Held reports whether a worker has the item.
+func (m *Matcher) Held(id ID) bool { e := m.entries[id]; return e != nil && e.session != nil }
 
 // SetTimers notes the timers of a task that is in memory.
 func (m *Matcher) SetTimers(id ID, startBy events.Time, timesOut bool) {

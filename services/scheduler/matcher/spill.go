@@ -60,7 +60,7 @@ func (m *Matcher) setSpilled(l *lane, n int) {
 
 // Hungry reports whether a lane has let items go and has room for them again: it is time for a sweep of the index.
 func (m *Matcher) Hungry() bool {
-	if m.spilling == 0 || m.sweeping {
+	if m.spilling == 0 {
 		return false
 	}
 	for _, g := range m.groups {
@@ -73,9 +73,23 @@ func (m *Matcher) Hungry() bool {
 	return false
 }
 
+// Wants reports whether a lane that has let items go can take some now: a sweep goes on.
+func (m *Matcher) Wants() bool {
+	if m.spilling == 0 {
+		return false
+	}
+	for _, g := range m.groups {
+		for _, l := range g.lanes {
+			if l.spilled > 0 && l.waiting < m.room() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // BeginSweep begins a pass over everything the index has and that may start, oldest first, each offered with Refill.
 func (m *Matcher) BeginSweep() {
-	m.sweeping = true
 	for _, g := range m.groups {
 		for _, l := range g.lanes {
 			l.left, l.added = 0, 0
@@ -99,7 +113,6 @@ func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
 
 // EndSweep ends the pass: the counts of what only the index has are exact again.
 func (m *Matcher) EndSweep() {
-	m.sweeping = false
 	for _, g := range m.groups {
 		for _, l := range g.lanes {
 			m.setSpilled(l, l.left+l.added)

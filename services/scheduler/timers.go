@@ -1,0 +1,109 @@
+package scheduler
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// A timer is asked for again after 1 s, doubling up to a minute, until an event removes it.
+const (
+	firstRepeat = time.Second
+	maxRepeat   = time.Minute
+)
+
+// maxFires bounds the FireTimer commands that are not answered yet.
+const maxFires = 4096
+
+// timer is an armed timer in memory; the wheel has the time at which it is asked for (again).
+type timer struct {
+	part       *part
+	due        events.Time
+	namespace  events.Namespace
+	workflowID events.WorkflowID
+	tries      int
+}
+
+func timerKey(run events.RunID, id events.TimerID) dueindex.Key {
+	return dueindex.Key{Kind: dueindex.KindTimer, RunID: run, Timer: id}
+}
+
+// arm keeps a timer until an event removes it.
+func (s *Scheduler) arm(p *part, e events.ArmTimer) {
+	key := timerKey(e.RunID, e.Timer)
+	_, known := s.timers[key]
+	p.opened(key, known, false)
+	s.addTimer(p, key, e.Namespace, e.WorkflowID, e.Due)
+}
+
+func (s *Scheduler) addTimer(p *part, key dueindex.Key, ns events.Namespace, id events.WorkflowID, due events.Time) {
+	if s.timers[key] == nil {
+		s.enlist(key)
+		p.timers++
+	}
+	s.timers[key] = &timer{part: p, due: due, namespace: ns, workflowID: id}
+	s.wheel.Set(key, due)
+}
+
+// disarm forgets a timer, wherever it is.
+func (s *Scheduler) disarm(p *part, run events.RunID, id events.TimerID) {
+	key := timerKey(run, id)
+	p.closed(key, s.forgetTimer(key))
+}
+
+// forgetTimer takes a timer out of memory and reports whether it was there.
+func (s *Scheduler) forgetTimer(key dueindex.Key) bool {
+	t := s.timers[key]
+	if t == nil {
+		return false
+	}
+	t.part.timers--
+	delete(s.timers, key)
+	s.wheel.Remove(key)
+	s.delist(key)
+	return true
+}
+
+// fire asks for the timers that are due, at most limit of them.
+func (s *Scheduler) fire(now events.Time, limit int) []events.Envelope {
+	var commands []events.Envelope
+	for len(commands) < limit {
+		key, ok := s.wheel.Pop(now)
+		if !ok {
+			break
+		}
+		t := s.timers[key]
+		if t.tries == 0 && s.deps.Observer != nil {
+			s.deps.Observer.TimerFired(now.Sub(t.due))
+		}
+		repeat := min(firstRepeat<<min(t.tries, 10), maxRepeat)
+		t.tries++
+		s.wheel.Set(key, now.Add(repeat))
+		commands = append(commands, events.Envelope{
+			Namespace: t.namespace, WorkflowID: t.workflowID, RunID: key.RunID, Command: events.FireTimer{Timer: key.Timer},
+		})
+	}
+	s.stats.Fires += uint64(len(commands))
+	return commands
+}
+
+// fires counts the FireTimer commands on their way, so that a slow engine is not drowned in timers that are late already.
+type fires struct {
+	open  atomic.Int64
+	freed chan struct{} // has a value after one was answered
+}
+
+func (f *fires) room() int { return max(0, maxFires-int(f.open.Load())) }
+
+func (f *fires) begin() { f.open.Add(1) }
+
+func (f *fires) done(error) {
+	if f.open.Add(-1) == maxFires/2 {
+		select {
+		case f.freed <- struct{}{}:
+		default:
+		}
+	}
+}
