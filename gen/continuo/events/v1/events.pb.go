@@ -3132,7 +3132,9 @@ type RunContinued struct {
 	// The signals read so far, one entry per name that was ever read.
 	Reads []*SignalRead `protobuf:"bytes,2,rep,name=reads,proto3" json:"reads,omitempty"`
 	// The first SignalReceived that was not read; 0 when all were.
-	OldestUnread  uint64 `protobuf:"varint,3,opt,name=oldest_unread,json=oldestUnread,proto3" json:"oldest_unread,omitempty"`
+	OldestUnread uint64 `protobuf:"varint,3,opt,name=oldest_unread,json=oldestUnread,proto3" json:"oldest_unread,omitempty"`
+	// The highest step used so far: the code goes on counting from there.
+	LastStep      uint64 `protobuf:"varint,4,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3184,6 +3186,13 @@ func (x *RunContinued) GetReads() []*SignalRead {
 func (x *RunContinued) GetOldestUnread() uint64 {
 	if x != nil {
 		return x.OldestUnread
+	}
+	return 0
+}
+
+func (x *RunContinued) GetLastStep() uint64 {
+	if x != nil {
+		return x.LastStep
 	}
 	return 0
 }
@@ -5944,11 +5953,12 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9c\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb9\x01\n" +
 	"\fRunContinued\x121\n" +
 	"\x05input\x18\x01 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\x124\n" +
 	"\x05reads\x18\x02 \x03(\v2\x1e.continuo.events.v1.SignalReadR\x05reads\x12#\n" +
-	"\roldest_unread\x18\x03 \x01(\x04R\foldestUnread\"[\n" +
+	"\roldest_unread\x18\x03 \x01(\x04R\foldestUnread\x12\x1b\n" +
+	"\tlast_step\x18\x04 \x01(\x04R\blastStep\"[\n" +
 	"\fRunCompleted\x123\n" +
 	"\x06result\x18\x01 \x01(\v2\x1b.continuo.events.v1.PayloadR\x06result\x12\x16\n" +
 	"\x06unread\x18\x02 \x01(\x04R\x06unread\"Z\n" +

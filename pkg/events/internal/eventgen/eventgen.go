@@ -109,7 +109,9 @@ func fill(v reflect.Value, m maker) {
 		*p = m.duration()
 		return
 	case *events.RunID:
-		copy(p[:], fmt.Sprintf("%016x", m.unsigned(64)))
+		if n := m.unsigned(64); n > 0 {
+			copy(p[:], fmt.Sprintf("%016x", n))
+		}
 		return
 	case **events.Unknown, *events.Command:
 		return
