@@ -13,6 +13,11 @@ func (r *Run) Apply(e events.Event, n events.EventNumber, at events.Time) error 
 	if err := r.fits(e, n, at); err != nil {
 		return err
 	}
+	if ofIntent(e) {
+		if err := r.checkReporting(); err != nil {
+			return fmt.Errorf("run %s, event %d (%T): %w", r.id, n, e, err)
+		}
+	}
 	if err := r.apply(e, n, at); err != nil {
 		return fmt.Errorf("run %s, event %d (%T): %w", r.id, n, e, err)
 	}
@@ -45,6 +50,17 @@ func (r *Run) fits(e events.Event, n events.EventNumber, at events.Time) error {
 		return nil
 	}
 	return fmt.Errorf("run %s, event %d (%T): %s", r.id, n, e, wrong)
+}
+
+// ofIntent reports whether e is the event of an intent.
+func ofIntent(e events.Event) bool {
+	switch e.(type) {
+	case events.TaskScheduled, events.TaskCancelled, events.TimerStarted, events.TimerCancelled, events.StepRecorded,
+		events.StepBackedOff, events.ViewSet, events.RunContinued, events.RunCompleted, events.RunFailed, events.RunCancelled:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *Run) apply(e events.Event, n events.EventNumber, at events.Time) error {

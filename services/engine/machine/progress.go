@@ -251,7 +251,7 @@ func (d *intents) continueRun(i events.ContinueRun) error {
 		}
 	}
 	reads, oldest := d.r.inbox.continued(d.p.Reads)
-	d.evs = append(d.evs, events.RunContinued{Input: i.Input, Reads: reads, OldestUnread: oldest})
+	d.evs = append(d.evs, events.RunContinued{Input: i.Input, Reads: reads, OldestUnread: oldest, LastStep: d.high})
 	return nil
 }
 
