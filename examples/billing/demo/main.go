@@ -85,7 +85,7 @@ func perform(ctx context.Context, s scenario, dir, bin string, out io.Writer) (e
 	if err := w.startAll(ctx); err != nil {
 		return err
 	}
-	c, err := client.Dial(w.grpcAddr)
+	c, err := client.Dial(w.grpcAddr, client.Options{})
 	if err != nil {
 		return err
 	}

@@ -54,10 +54,10 @@ func Bill(ctx flow.Context, sub Subscription) (Statement, error) {
 
 		sub.Billed = Statement{LastMonth: month, TotalCents: sub.Billed.TotalCents + payment.AmountCents}
 		LastBilled.Set(ctx, month)
-		// A subscription has no end in sight, so its history would have none. Begin again with what is known after each
-		// year: replay never reads more than that, and one extra event a year costs less than one a month. A signal that
-		// has come but was not taken would be lost: then the next year's end will do.
-		if month%12 == 0 && (sub.Left != nil || !unsubscribed.Ready(ctx)) {
+		// A subscription has no end in sight, and its history would have none. After each year the code begins again with
+		// what it knows: so replay never reads more than a year, at the price of one event for it. A signal that has come
+		// meanwhile is not lost, because signals that nobody took stay in the run's inbox.
+		if month%12 == 0 {
 			return Billing.Continue(ctx, sub)
 		}
 	}

@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	c, err := client.Dial(*server)
+	c, err := client.Dial(*server, client.Options{})
 	if err != nil {
 		return err
 	}

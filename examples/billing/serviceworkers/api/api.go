@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,7 +59,9 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, out
 	}
 	if method != http.MethodGet {
 		request.Header.Set("Content-Type", "application/json")
-		request.Header.Set("Idempotency-Key", task.Info(ctx).ID.String())
+		if id := task.Info(ctx).ID; !id.Run.IsZero() { // outside of a task a call has no identity to repeat
+			request.Header.Set("Idempotency-Key", id.String())
+		}
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -94,7 +95,7 @@ func refusal(method, path, status string, answer []byte) error {
 		Error string `json:"error"`
 	}
 	if json.Unmarshal(answer, &said) == nil && said.Error != "" {
-		return fmt.Errorf("%s %s: %s: %w", method, path, status, errors.New(said.Error))
+		return fmt.Errorf("%s %s: %s: %s", method, path, status, said.Error)
 	}
 	return fmt.Errorf("%s %s: %s", method, path, status)
 }
