@@ -168,20 +168,18 @@ func (s *Scheduler) do(ctx context.Context, out Output) ([]Found, []inbox.Report
 	return found, refused, nil
 }
 
-// refusal is the report that takes deliveries back together with the credits that were too many.
+// refusal is the report that takes deliveries back; the credits that were too many stay used.
 func refusal(d Deliveries) inbox.Report {
 	r := inbox.Report{Session: d.Session}
 	for _, item := range d.Items {
 		if t := item.Task; t != nil {
 			r.Returned = append(r.Returned, inbox.Running{Worker: item.Worker, RunID: t.Task.Run, Step: t.Task.Step, Attempt: t.Attempt})
-			r.Credits = append(r.Credits, inbox.Credit{Worker: item.Worker, Tasks: -1})
 			continue
 		}
 		a := item.Activation
 		r.Returned = append(r.Returned, inbox.Running{
 			Worker: item.Worker, RunID: a.RunID, Activation: a.Activation.Activation, Attempt: a.Activation.Attempt,
 		})
-		r.Credits = append(r.Credits, inbox.Credit{Worker: item.Worker, Activations: -1})
 	}
 	return r
 }

@@ -38,6 +38,9 @@ type lane struct {
 	left    int // during a sweep: rows passed over
 	added   int // during a sweep: entries spilled since it began
 
+	first     rank // at or before what was spilled, if something was
+	leftFirst rank // the first of left
+
 	offering []*worker // of the group's, those that offer the name
 	joined   uint64    // the group's count that offering was made for
 }

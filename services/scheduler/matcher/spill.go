@@ -21,9 +21,9 @@ func (m *Matcher) Saved(id ID, horizon events.Time) (gone bool) {
 	case e.ready > horizon:
 		m.drop(e)
 		return true
-	case l.spilled > 0 || l.waiting > m.room():
+	case l.spilled > 0 && l.first.before(rankOf(e)) || l.waiting > m.room():
 		m.drop(e)
-		m.spill(l)
+		m.spill(l, rankOf(e))
 		return true
 	}
 	return false
@@ -33,15 +33,28 @@ func (m *Matcher) Saved(id ID, horizon events.Time) (gone bool) {
 func (m *Matcher) Load(now events.Time, item Item) (taken, held bool) {
 	l := m.lane(item.Kind(), item.queue(), item.name())
 	if _, claimed := m.claims[item.ID()]; !claimed && (l.spilled > 0 || l.waiting >= m.room()) {
-		m.spill(l)
+		m.spill(l, rank{ready: item.Start()})
 		return false, false
 	}
 	return true, m.add(now, item, false)
 }
 
-func (m *Matcher) spill(l *lane) {
+// rank is a place in the order of a lane.
+type rank struct {
+	ready   events.Time
+	arrival uint64
+}
+
+func rankOf(e *entry) rank { return rank{e.ready, e.arrival} }
+
+func (r rank) before(o rank) bool { return r.ready < o.ready || r.ready == o.ready && r.arrival < o.arrival }
+
+func (m *Matcher) spill(l *lane, r rank) {
 	if l.spilled == 0 {
 		m.spilling++
+		l.first = r
+	} else if r.before(l.first) {
+		l.first = r
 	}
 	l.spilled++
 	l.added++
@@ -101,7 +114,9 @@ func (m *Matcher) BeginSweep() {
 func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
 	l := m.lane(item.Kind(), item.queue(), item.name())
 	if _, claimed := m.claims[item.ID()]; !claimed && l.waiting >= m.room() {
-		l.left++
+		if l.left++; l.left == 1 {
+			l.leftFirst = rank{ready: item.Start()}
+		}
 		if l.spilled == 0 {
 			m.setSpilled(l, 1)
 		}
@@ -115,6 +130,9 @@ func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
 func (m *Matcher) EndSweep() {
 	for _, g := range m.groups {
 		for _, l := range g.lanes {
+			if l.left > 0 && l.added == 0 {
+				l.first = l.leftFirst
+			}
 			m.setSpilled(l, l.left+l.added)
 		}
 	}

@@ -184,15 +184,12 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 	return true
 }
 
-// Return gives back what a session could not hand to its worker; its credit comes back with it. known is false when the
-// session does not hold that attempt.
+// Return gives back what a session could not hand to its worker. The credit it took is not free again until the session
+// grants it anew. known is false when the session does not hold that attempt.
 func (m *Matcher) Return(now events.Time, from events.SessionID, h Held) (known bool) {
 	e := m.entries[ID{Run: h.Run, Step: h.Step}]
 	if e == nil || e.session == nil || e.session.id != from || e.worker != h.Worker || e.Attempt() != h.Attempt || e.activation() != h.Activation {
 		return false
-	}
-	if w := m.workers[h.Worker]; w != nil && w.session == e.session {
-		w.credit[e.Kind()]++
 	}
 	m.giveBack(now, e)
 	return true
