@@ -1,0 +1,115 @@
+// Package client connects an application to Continuo: it starts, signals and awaits workflows.
+//
+//	c, err := client.Dial("127.0.0.1:7481", client.Options{})
+//	…
+//	run, err := billing.Monthly.Start(ctx, c, subscription, flow.ID("billing/17"))
+//
+// One client per process is enough: it multiplexes all calls over one stream, reconnects by itself and repeats what was
+// not answered. Every call is repeatable, so nothing happens twice.
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+)
+
+// DefaultMaxOpenCalls is the bound of calls open at a time when Options give none.
+const DefaultMaxOpenCalls = 4096
+
+// Options of a client. The zero value is good for most.
+type Options struct {
+	// Identity names this process to people; empty means program and pid at host.
+	Identity string
+	// MaxOpenCalls bounds the calls open at a time; further ones wait. 0 means 4,096.
+	MaxOpenCalls int
+	// DialOptions are passed to gRPC, after the client's own.
+	DialOptions []grpc.DialOption
+}
+
+// Client is a connection to one server. Its methods may be called from any goroutine.
+type Client struct {
+	conn     *grpc.ClientConn
+	calls    *calls
+	identity string
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+var _ flow.Client = (*Client)(nil)
+
+// Dial makes a client for the server at addr (host:port of its gRPC address). It does not wait for the server: while none
+// is reachable, calls wait, each until its own context ends.
+func Dial(addr string, options Options) (*Client, error) {
+	dial := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
+	}, options.DialOptions...)
+	conn, err := grpc.NewClient(addr, dial...)
+	if err != nil {
+		return nil, fmt.Errorf("client: %q is not an address such as 127.0.0.1:7481: %w", addr, err)
+	}
+	if options.Identity == "" {
+		options.Identity = defaultIdentity()
+	}
+	if options.MaxOpenCalls <= 0 {
+		options.MaxOpenCalls = DefaultMaxOpenCalls
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Client{conn: conn, identity: options.Identity, stop: stop}
+	hello := &apiv1.ClientHello{Protocol: wire.MaxProtocol, Sdk: SDK(), Identity: options.Identity}
+	c.calls = newCalls(apiv1.NewClientServiceClient(conn), hello, options.MaxOpenCalls)
+	c.running.Go(func() { c.calls.run(ctx) })
+	return c, nil
+}
+
+// Close ends the connection. Calls that are open fail; whether they took effect is not known.
+func (c *Client) Close() error {
+	c.stop()
+	c.running.Wait()
+	return c.conn.Close()
+}
+
+// Conn returns the gRPC connection, for the other services of the API (lists, describe, workers).
+func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Identity returns the name of this process that the server was told.
+func (c *Client) Identity() string { return c.identity }
+
+// SDK names this SDK and its version, as servers are told.
+func SDK() string {
+	version := "dev"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == "github.com/continuo-dev/continuo" && m.Version != "" && m.Version != "(devel)" {
+				version = m.Version
+			}
+		}
+	}
+	return "continuo-go/" + version
+}
+
+func defaultIdentity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown-host"
+	}
+	return fmt.Sprintf("%s-%d@%s", filepath.Base(os.Args[0]), os.Getpid(), host)
+}
+
+// newRequestID makes a request repeatable across reconnects.
+func newRequestID() events.RequestID { return events.RequestID("sdk-" + rand.Text()) }

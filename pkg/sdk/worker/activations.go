@@ -1,0 +1,304 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/replay"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// runningActivation is workflow code that is being run.
+type runningActivation struct {
+	ref    *apiv1.ActivationRef
+	cancel context.CancelFunc
+	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
+	drop   bool                    // do not keep the run live afterwards; guarded by the worker's lock
+}
+
+// errGivenUp ends an activation that nobody wants the answer of.
+var errGivenUp = errors.New("the activation was given up")
+
+// startActivation runs a delivered activation on a goroutine of its own. A repeated delivery joins the one that runs, or
+// gets its kept result again.
+func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
+	key := activationKeyOf(d.GetActivation())
+	w.mu.Lock()
+	if _, running := w.activations[key]; running {
+		w.mu.Unlock()
+		w.grant(0, 1)
+		return
+	}
+	if w.outbox.repeatActivation(key) {
+		w.mu.Unlock()
+		w.grant(0, 1)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &runningActivation{ref: d.GetActivation(), cancel: cancel, chunks: make(chan *apiv1.ReplayChunk, 1)}
+	w.activations[key] = a
+	w.executing.Add(1)
+	w.mu.Unlock()
+	go func() {
+		defer w.executing.Done()
+		defer cancel()
+		result := w.runActivation(ctx, a, d)
+		w.mu.Lock()
+		delete(w.activations, key)
+		if result != nil {
+			w.outbox.activationResult(result)
+		}
+		w.mu.Unlock()
+		if result == nil {
+			w.grant(0, 1)
+		}
+		w.checkDrained()
+	}()
+}
+
+// runActivation runs the code and returns its answer; nil when nobody wants one.
+func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) *apiv1.ActivationResult {
+	live, turn, err := w.activate(ctx, a, d)
+	if err == nil {
+		turn, err = w.untilProgress(ctx, a, live, turn, d.GetDeadline().AsDuration())
+	}
+	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
+	if err != nil {
+		if live != nil {
+			w.forget(live)
+		}
+		if errors.Is(err, errGivenUp) {
+			return nil
+		}
+		failure := replay.Failure(err)
+		w.log.Warn("workflow code could not be run", slog.String("workflow_id", d.GetActivation().GetWorkflowId()),
+			slog.String("run_id", d.GetActivation().GetRunId()), slog.String("type", d.GetWorkflowType()),
+			slog.String("code", failure.Code), slog.String("reason", failure.Message))
+		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(&failure)}
+		return result
+	}
+	progress := *turn.Progress
+	progress.Worker, progress.Build = w.id, w.build
+	if failure := w.checkSizes(progress.Intents); failure != nil {
+		w.forget(live)
+		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(failure)}
+		return result
+	}
+	result.Outcome = &apiv1.ActivationResult_Progress{Progress: events.AppendReportProgress(nil, &progress)}
+	w.startSteps(live, turn)
+	result.Live = w.keep(a, live, turn.Ended)
+	return result
+}
+
+// activate lets the code go on from memory if it can, and else from a full replay.
+func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) (*liveRun, replay.Turn, error) {
+	ref, err := wire.FromActivationRef(d.GetActivation())
+	if err != nil {
+		return nil, replay.Turn{}, err
+	}
+	at, err := wire.FromTime("at", d.GetAt())
+	if err != nil {
+		return nil, replay.Turn{}, err
+	}
+	activation := replay.Activation{
+		Number: ref.Activation, Attempt: ref.Attempt, At: at, Base: events.EventNumber(d.GetBase()),
+		ReplayFrom: events.EventNumber(d.GetReplayFrom()), Upto: events.EventNumber(d.GetUpto()),
+	}
+	w.mu.Lock()
+	live := w.cache.take(d.GetActivation().GetRunId())
+	w.mu.Unlock()
+	delta := !d.GetFull() && d.GetBase() > 0
+	if live != nil && (!delta || live.run.Generation() != activation.ReplayFrom) {
+		w.forget(live)
+		live = nil
+	}
+	if live != nil {
+		activation.Records, err = w.history(ctx, a, d, d.GetHistory(), d.GetNextEvent())
+		if err != nil {
+			return live, replay.Turn{}, err
+		}
+		if w.madeBase(activation) {
+			turn, err := w.watched(live, func() (replay.Turn, error) { return live.run.Activate(activation) })
+			if !errors.Is(err, replay.ErrNotLive) {
+				return live, turn, err
+			}
+		}
+		w.forget(live)
+	}
+	if delta {
+		activation.Records, err = w.history(ctx, a, d, nil, d.GetReplayFrom())
+	} else {
+		activation.Records, err = w.history(ctx, a, d, d.GetHistory(), d.GetNextEvent())
+	}
+	if err != nil {
+		return nil, replay.Turn{}, err
+	}
+	run, err := w.code.newRun(events.WorkflowType(d.GetWorkflowType()), ref)
+	if err != nil {
+		return nil, replay.Turn{}, err
+	}
+	live = &liveRun{
+		id: d.GetActivation().GetRunId(), run: run, done: make(chan replay.StepOutcome, maxSteps),
+		steps: map[events.Step]context.CancelCauseFunc{},
+	}
+	turn, err := w.watched(live, func() (replay.Turn, error) { return live.run.Activate(activation) })
+	return live, turn, err
+}
+
+// madeBase reports whether the progress that the activation builds on is this worker's own: a live run that made another
+// one, which was not accepted, cannot go on.
+func (w *Worker) madeBase(a replay.Activation) bool {
+	for _, r := range a.Records {
+		if a.Base < r.First || a.Base > r.Last() {
+			continue
+		}
+		made, ok := r.Events[a.Base-r.First].(events.ProgressMade)
+		return ok && made.Worker == w.id
+	}
+	return false
+}
+
+// history decodes what was delivered and asks for the rest, from next on, until it has all.
+func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery, delivered []byte, next uint64) ([]*events.Record, error) {
+	records, err := decodeFrames(nil, delivered)
+	for err == nil && next > 0 {
+		from := next
+		w.outbox.say(func(r *apiv1.WorkRequest) {
+			r.ReplayRequests = append(r.ReplayRequests, &apiv1.ReplayRequest{Activation: d.GetActivation(), FromEvent: from, ToEvent: d.GetUpto()})
+		})
+		select {
+		case <-ctx.Done():
+			return nil, errGivenUp
+		case chunk := <-a.chunks:
+			if chunk.GetError() != "" {
+				w.log.Debug("a history is not to be had", slog.String("run_id", d.GetActivation().GetRunId()), slog.String("reason", chunk.GetError()))
+				return nil, errGivenUp
+			}
+			records, err = decodeFrames(records, chunk.GetHistory())
+			next = chunk.GetNextEvent()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the history that the server sent cannot be read: %w", err)
+	}
+	return records, nil
+}
+
+// replayed passes a chunk of history to the activation that asked for it.
+func (w *Worker) replayed(chunk *apiv1.ReplayChunk) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a, ok := w.activations[activationKeyOf(chunk.GetActivation())]; ok {
+		select {
+		case a.chunks <- chunk:
+		default: // nobody asked
+		}
+	}
+}
+
+// untilProgress executes steps until the code has something to report.
+func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *liveRun, turn replay.Turn, deadline time.Duration) (replay.Turn, error) {
+	if deadline <= 0 {
+		deadline = activationDeadline
+	}
+	beat := time.NewTicker(deadline / 3) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer beat.Stop()
+	for turn.Progress == nil {
+		w.startSteps(live, turn)
+		select {
+		case <-ctx.Done():
+			return turn, errGivenUp
+		case <-beat.C:
+			w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
+		case outcome := <-live.done:
+			delete(live.steps, outcome.Step)
+			next, err := w.watched(live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
+			if err != nil {
+				return next, err
+			}
+			turn = next
+		}
+	}
+	return turn, nil
+}
+
+// activationDeadline is the time to answer in when the server names none.
+const activationDeadline = 10 * time.Second
+
+// watched runs the code and gives up on it when it neither waits nor ends: its goroutine is lost then, and the run's
+// activation fails with the stack of where it is.
+func (w *Worker) watched(live *liveRun, code func() (replay.Turn, error)) (replay.Turn, error) {
+	type answer struct {
+		turn replay.Turn
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		turn, err := code()
+		done <- answer{turn, err}
+	}()
+	watchdog := time.NewTimer(w.options.Watchdog) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer watchdog.Stop()
+	select {
+	case a := <-done:
+		return a.turn, a.err
+	case <-watchdog.C:
+		stack := live.run.Blocked()
+		go func() { // when the code comes back after all, its fibers end
+			<-done
+			live.run.Close()
+		}()
+		live.lost = true
+		return replay.Turn{}, &events.Failure{
+			Code: events.CodeWorkflowBlocked,
+			Message: fmt.Sprintf("workflow code neither waited nor ended within %s; it may only wait by calls of package flow. It is at:\n%s",
+				w.options.Watchdog, stack),
+		}
+	}
+}
+
+// keep puts a run back into memory, unless it has ended or is unwanted; it reports whether the run stays live.
+func (w *Worker) keep(a *runningActivation, live *liveRun, ended bool) bool {
+	w.mu.Lock()
+	var out []*liveRun
+	kept := !ended && !a.drop && !w.draining.Load()
+	if kept {
+		out = w.cache.put(live)
+	} else {
+		out = []*liveRun{live}
+	}
+	w.mu.Unlock()
+	for _, old := range out {
+		w.forget(old)
+		kept = kept && old != live
+	}
+	return kept
+}
+
+// forget closes a run and tells the server that it is no longer live here.
+func (w *Worker) forget(live *liveRun) {
+	if !live.lost {
+		live.close()
+	}
+	w.outbox.say(func(r *apiv1.WorkRequest) { r.EvictedRunIds = append(r.EvictedRunIds, live.id) })
+}
+
+// drop removes a run from memory: it ended, or goes on elsewhere.
+func (w *Worker) drop(run string) {
+	w.mu.Lock()
+	live := w.cache.take(run)
+	for key, a := range w.activations {
+		if key.run == run {
+			a.drop = true
+		}
+	}
+	w.mu.Unlock()
+	if live != nil && !live.lost {
+		live.close()
+	}
+}

@@ -1,0 +1,230 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// Back-off between attempts to reach the server.
+const (
+	reconnectMin = 50 * time.Millisecond
+	reconnectMax = 5 * time.Second
+)
+
+type workStream = grpc.BidiStreamingClient[apiv1.WorkRequest, apiv1.WorkResponse]
+
+// connect keeps a session with the server until ctx ends (nil) or the server refuses this worker for good (the refusal).
+func (w *Worker) connect(ctx context.Context) error {
+	delay := reconnectMin
+	for {
+		welcomed, err := w.session(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end was asked for
+		}
+		if refused := permanent(err); refused != nil {
+			return refused
+		}
+		if welcomed {
+			delay = reconnectMin
+		}
+		w.log.Warn("no connection to the server", slog.String("reason", reason(err)), slog.Duration("next_try", delay))
+		if !sleep(ctx, delay) {
+			return nil
+		}
+		delay = min(2*delay, reconnectMax)
+	}
+}
+
+// session runs one stream to its end. welcomed tells whether the server accepted the worker.
+func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := apiv1.NewWorkerServiceClient(w.conn).Work(ctx)
+	if err != nil {
+		return false, err
+	}
+	w.outbox.restart()
+	hello := w.hello()
+	if err := stream.Send(&apiv1.WorkRequest{Hello: hello}); err != nil {
+		_, err = stream.Recv() // the server's reason, Send only says EOF
+		return false, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return false, err
+	}
+	welcome := first.GetWelcome()
+	if welcome == nil {
+		return false, status.Error(codes.Internal, "the server did not begin with a welcome")
+	}
+	w.welcomed(welcome, hello)
+	received := make(chan error, 1)
+	go func() {
+		received <- w.receive(stream)
+		cancel()
+	}()
+	w.send(ctx, stream, keepaliveOf(welcome))
+	cancel()
+	return true, <-received
+}
+
+// keepaliveOf is how often to send something: a third of what the server asks for at most.
+func keepaliveOf(welcome *apiv1.WorkerWelcome) time.Duration {
+	if d := welcome.GetKeepalive().AsDuration(); d > 0 {
+		return d / 2
+	}
+	return wire.Keepalive / 2
+}
+
+// hello introduces the worker with what it still holds.
+func (w *Worker) hello() *apiv1.WorkerHello {
+	h := &apiv1.WorkerHello{
+		Protocol: wire.MaxProtocol, Sdk: w.sdk, WorkerId: string(w.id), Identity: w.options.Identity, Build: string(w.build),
+		Namespace: w.options.Namespace, Queue: w.options.Queue, Tasks: w.tasks, Workflows: w.workflows,
+		TaskSlots: int32(w.options.Tasks), ActivationSlots: int32(w.options.Activations),
+	}
+	h.RunningTasks, h.RunningActivations = w.outbox.kept()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.attempts {
+		h.RunningTasks = append(h.RunningTasks, a.ref)
+	}
+	for _, a := range w.activations {
+		h.RunningActivations = append(h.RunningActivations, a.ref)
+	}
+	return h
+}
+
+// welcomed grants the free places and, for a drain that goes on over a reconnect, says so again.
+func (w *Worker) welcomed(welcome *apiv1.WorkerWelcome, hello *apiv1.WorkerHello) {
+	w.log.Info("connected", slog.String("server", welcome.GetVersion()), slog.String("queue", w.options.Queue))
+	tasks := w.options.Tasks - len(hello.GetRunningTasks())
+	activations := w.options.Activations - len(hello.GetRunningActivations())
+	w.outbox.say(func(r *apiv1.WorkRequest) {
+		r.Draining = w.draining.Load()
+		if !r.GetDraining() {
+			r.TaskCredits, r.ActivationCredits = int32(max(tasks, 0)), int32(max(activations, 0))
+		}
+	})
+	select {
+	case w.firstWelcome <- struct{}{}:
+	default:
+	}
+}
+
+// send writes what the outbox has, and a sign of life when it has nothing for long.
+func (w *Worker) send(ctx context.Context, stream workStream, keepalive time.Duration) {
+	for {
+		for batch := w.outbox.next(); batch != nil; batch = w.outbox.next() {
+			if stream.Send(batch) != nil {
+				return // the receiver learns why
+			}
+		}
+		quiet := time.NewTimer(keepalive) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		select {
+		case <-ctx.Done():
+			quiet.Stop()
+			return
+		case <-w.outbox.wake:
+		case <-quiet.C:
+			if stream.Send(&apiv1.WorkRequest{}) != nil {
+				return
+			}
+		}
+		quiet.Stop()
+	}
+}
+
+func (w *Worker) receive(stream workStream) error {
+	for {
+		batch, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		w.acknowledged(batch)
+		for _, chunk := range batch.GetReplayChunks() {
+			w.replayed(chunk)
+		}
+		for _, run := range batch.GetDropRunIds() {
+			w.drop(run)
+		}
+		for _, ref := range batch.GetCancelledTasks() {
+			w.cancelTask(ref)
+		}
+		for _, d := range batch.GetTasks() {
+			w.startTask(d)
+		}
+		for _, d := range batch.GetActivations() {
+			w.startActivation(d)
+		}
+	}
+}
+
+// acknowledged forgets results that are safe, and grants the places that were held back for them.
+func (w *Worker) acknowledged(batch *apiv1.WorkResponse) {
+	if len(batch.GetAcknowledgedTasks()) == 0 && len(batch.GetAcknowledgedActivations()) == 0 {
+		return
+	}
+	tasks, activations := w.outbox.acknowledge(batch.GetAcknowledgedTasks(), batch.GetAcknowledgedActivations())
+	w.grant(tasks, activations)
+	if w.draining.Load() {
+		w.checkDrained()
+	}
+}
+
+// grant offers free places, unless the worker drains.
+func (w *Worker) grant(tasks, activations int) {
+	if w.draining.Load() || (tasks == 0 && activations == 0) {
+		return
+	}
+	w.outbox.say(func(r *apiv1.WorkRequest) {
+		r.TaskCredits += int32(tasks)
+		r.ActivationCredits += int32(activations)
+	})
+}
+
+// permanent returns the refusal that no retry can cure, nil for everything else.
+func permanent(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	refusal := wire.FromStatus(err)
+	switch refusal.Code {
+	case events.SDKTooNew, events.SDKTooOld, events.InvalidArgument, events.BadIDCode, events.DuplicateName, events.SignatureMismatch,
+		events.NotImplemented:
+		return fmt.Errorf("worker: the server refuses this worker: %w", refusal)
+	default:
+		return nil
+	}
+}
+
+func reason(err error) string {
+	if err == nil || errors.Is(err, io.EOF) {
+		return "the server closed the stream"
+	}
+	return status.Convert(err).Message()
+}
+
+// sleep waits for d; it reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

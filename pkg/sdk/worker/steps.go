@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/replay"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/task"
+)
+
+// maxSteps bounds the outcomes of one run's steps that wait to be taken; a step that ends beyond it waits.
+const maxSteps = 1024
+
+// startSteps begins and stops steps as the code wants.
+func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
+	for _, step := range turn.Stop {
+		if cancel, ok := live.steps[step]; ok {
+			cancel(ErrTaskCancelled)
+			delete(live.steps, step)
+		}
+	}
+	for _, call := range turn.Start {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		live.steps[call.Task.Step] = cancel
+		go func() {
+			defer cancel(nil)
+			outcome, wanted := w.runStep(ctx, call)
+			if !wanted {
+				return
+			}
+			select {
+			case live.done <- outcome:
+			case <-ctx.Done():
+			}
+		}()
+	}
+}
+
+// runStep tries a step until it succeeds, fails for good, or has taken so long that the engine is to wake it. wanted is
+// false when it was stopped.
+func (w *Worker) runStep(ctx context.Context, call replay.StepCall) (outcome replay.StepOutcome, wanted bool) {
+	began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	for attempt := call.Attempt; ; attempt++ {
+		result, failure, retryAfter := w.tryStep(ctx, call, attempt)
+		if ctx.Err() != nil {
+			return replay.StepOutcome{}, false
+		}
+		if failure == nil {
+			return replay.StepOutcome{Step: call.Task.Step, Result: result, Attempts: attempt}, true
+		}
+		now := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		next, delay, again := replay.NextTry(call, attempt, failure, retryAfter, now.Sub(began), events.TimeOf(now))
+		if !again {
+			return next, true
+		}
+		if !sleep(ctx, delay) {
+			return replay.StepOutcome{}, false
+		}
+	}
+}
+
+func (w *Worker) tryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, *events.Failure, time.Duration) {
+	execution := task.Execution{ID: call.Task, Name: events.TaskName(call.Label), Attempt: attempt}
+	if call.Timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, call.Timeout)
+		defer stop()
+		execution.Deadline, _ = ctx.Deadline()
+	}
+	ctx = task.NewContext(ctx, execution, w.payloads, nil)
+	return w.code.runStep(ctx, call)
+}

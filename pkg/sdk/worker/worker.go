@@ -1,0 +1,310 @@
+// Package worker runs workflow code and task code: it takes work from a server, executes it, and reports what came out.
+//
+//	w, err := worker.New(c,
+//		billing.Monthly.With(billing.BillMonthly),
+//		flow.Service[billing.PaymentService](stripe.New(key)),
+//	)
+//	…
+//	return w.Run(ctx)
+//
+// A worker keeps going: it reconnects by itself, keeps results until the server has them safe, and says them again after a
+// reconnect. What it was doing when its process dies is done again by another worker, with the same idempotency key.
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/client"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+	"github.com/continuo-dev/continuo/pkg/sdk/payload"
+)
+
+// Defaults of Options.
+const (
+	DefaultTasks        = 100
+	DefaultActivations  = 100
+	DefaultLiveRuns     = 1000
+	DefaultLiveBytes    = 256 << 20
+	DefaultDrainTimeout = 30 * time.Second
+	DefaultWatchdog     = 5 * time.Second
+)
+
+// Options of a worker. The zero value is good for most.
+type Options struct {
+	// Queue is the task queue to take work from; empty means "default".
+	Queue string
+	// Namespace to work in; empty means "default".
+	Namespace string
+	// Tasks bounds the tasks executed at a time; 0 means 100. A negative number takes no tasks.
+	Tasks int
+	// Activations bounds the runs whose code is run at a time; 0 means 100. A negative number takes none.
+	Activations int
+	// LiveRuns and LiveBytes bound the runs kept in memory between activations, so that they need no replay; 0 means
+	// 1,000 and 256 MiB. Bytes are an estimate that does not see what workflow code keeps on the heap.
+	LiveRuns  int
+	LiveBytes int
+	// Identity names this worker to people; empty means that of the client.
+	Identity string
+	// Build names the build of this program. A run whose code failed is tried at once by another build. Empty means the
+	// version-control revision that Go recorded in the binary, if any.
+	Build string
+	// DrainTimeout bounds the time that Run waits for running tasks after its context has ended; 0 means 30 s.
+	DrainTimeout time.Duration
+	// Watchdog bounds the time that workflow code may run without waiting; 0 means 5 s.
+	Watchdog time.Duration
+	// Payloads turns Go values into payloads; the zero value uses JSON.
+	Payloads payload.Converter
+	// Log gets what the worker has to say; nil means slog.Default().
+	Log *slog.Logger
+}
+
+// Worker takes work of one task queue. Make it with [New], run it with [Worker.Run].
+type Worker struct {
+	conn       *grpc.ClientConn
+	code       code
+	options    Options
+	payloads   payload.Converter
+	log        *slog.Logger
+	id         events.WorkerID
+	build      events.BuildID
+	sdk        string
+	tasks      []*apiv1.Offer
+	workflows  []*apiv1.Offer
+	maxPayload atomic.Int64
+
+	outbox       *outbox
+	firstWelcome chan struct{}
+	draining     atomic.Bool
+	drained      chan struct{} // has a value when everything may be done
+	executing    sync.WaitGroup
+	started      atomic.Bool
+
+	mu          sync.Mutex
+	attempts    map[attemptKey]*runningAttempt
+	activations map[activationKey]*runningActivation
+	cache       *cache
+}
+
+// New returns a worker with default options for the given code. It fails when a definition is wrong or two have one name;
+// the error names them all.
+func New(c *client.Client, bindings ...flow.Binding) (*Worker, error) {
+	return NewWith(c, Options{}, bindings...)
+}
+
+// NewWith is [New] with options.
+func NewWith(c *client.Client, options Options, bindings ...flow.Binding) (*Worker, error) {
+	if len(bindings) == 0 {
+		return nil, errors.New("worker: there is no code to run: give it bindings such as billing.Monthly.With(…) or flow.Service[…](…)")
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	if options.Identity == "" {
+		options.Identity = c.Identity()
+	}
+	if options.Build == "" {
+		options.Build = revision()
+	}
+	if options.DrainTimeout <= 0 {
+		options.DrainTimeout = DefaultDrainTimeout
+	}
+	if options.Watchdog <= 0 {
+		options.Watchdog = DefaultWatchdog
+	}
+	options.Tasks = bound(options.Tasks, DefaultTasks)
+	options.Activations = bound(options.Activations, DefaultActivations)
+	options.LiveRuns = bound(options.LiveRuns, DefaultLiveRuns)
+	options.LiveBytes = bound(options.LiveBytes, DefaultLiveBytes)
+	w := &Worker{
+		conn: c.Conn(), options: options, payloads: options.Payloads, log: options.Log, sdk: client.SDK(),
+		id: events.WorkerID(rand.Text()), build: events.BuildID(options.Build),
+		outbox: newOutbox(), firstWelcome: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+		attempts: map[attemptKey]*runningAttempt{}, activations: map[activationKey]*runningActivation{},
+		cache: newCache(options.LiveRuns, options.LiveBytes),
+	}
+	if err := w.bind(bindings); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	return w, nil
+}
+
+// bound returns n, the default for 0, and 0 for a negative number.
+func bound(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return max(n, 0)
+}
+
+// revision is the version-control revision of this binary, marked when it was built from a changed tree.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	var rev, changed string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			rev = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = "+changed"
+		}
+	}
+	if rev == "" {
+		return ""
+	}
+	return rev[:min(len(rev), 12)] + changed
+}
+
+// Run takes work until ctx ends, then drains: it takes nothing new, waits up to DrainTimeout for what is running, and for
+// the server to have the results safe. It returns nil after that, and before only when the server refuses this worker for
+// good (a newer protocol, a name that another worker offers with other types). A worker runs once.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.started.Swap(true) {
+		return errors.New("worker: Run was called before; make another worker")
+	}
+	session, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	refused := make(chan error, 1)
+	go func() { refused <- w.connect(session) }()
+	select {
+	case err := <-refused:
+		w.abandon()
+		return err
+	case <-ctx.Done():
+	}
+	err := w.drain(refused)
+	end()
+	w.abandon()
+	return err
+}
+
+// drain waits until what runs is done and safe, or its time is over.
+func (w *Worker) drain(refused <-chan error) error {
+	w.log.Info("draining", slog.Duration("at_most", w.options.DrainTimeout))
+	w.draining.Store(true)
+	w.outbox.say(func(r *apiv1.WorkRequest) { r.Draining = true })
+	w.checkDrained()
+	limit := time.NewTimer(w.options.DrainTimeout) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer limit.Stop()
+	for {
+		select {
+		case err := <-refused:
+			return err
+		case <-limit.C:
+			w.log.Warn("stopping with work unfinished; it is done again elsewhere")
+			return nil
+		case <-w.drained:
+			if w.idle() {
+				return nil
+			}
+		}
+	}
+}
+
+// checkDrained wakes drain when there may be nothing left.
+func (w *Worker) checkDrained() {
+	select {
+	case w.drained <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Worker) idle() bool {
+	w.mu.Lock()
+	running := len(w.attempts) + len(w.activations)
+	w.mu.Unlock()
+	return running == 0 && w.outbox.empty()
+}
+
+// abandon stops what still runs and ends the live runs. Tasks that ignore their context are not waited for.
+func (w *Worker) abandon() {
+	w.mu.Lock()
+	for _, a := range w.attempts {
+		a.cancel(ErrStopping)
+	}
+	for _, a := range w.activations {
+		a.cancel()
+	}
+	live := w.cache.clear()
+	w.mu.Unlock()
+	for _, l := range live {
+		if !l.lost {
+			l.close()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		w.executing.Wait()
+		close(done)
+	}()
+	grace := time.NewTimer(abandonGrace) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer grace.Stop()
+	select {
+	case <-done:
+	case <-grace.C:
+		w.log.Warn("some tasks ignore that their context has ended")
+	}
+}
+
+// abandonGrace is how long tasks get to notice that their context has ended.
+const abandonGrace = time.Second
+
+// checkSizes returns the failure of a progress that the server would not take.
+func (w *Worker) checkSizes(intents []events.Intent) *events.Failure {
+	limit := w.maxPayload.Load()
+	if limit <= 0 {
+		return nil
+	}
+	total := int64(0)
+	for _, i := range intents {
+		what, size := payloadIn(i)
+		if size > limit {
+			return tooLarge(what, size, limit)
+		}
+		total += size
+	}
+	if total > wire.MaxMessageBytes-64<<10 {
+		return tooLarge("what the code did without waiting, all payloads together,", total, wire.MaxMessageBytes-64<<10)
+	}
+	return nil
+}
+
+// payloadIn names the payload of an intent and tells its size.
+func payloadIn(i events.Intent) (what string, size int64) {
+	switch i := i.(type) {
+	case events.ScheduleTask:
+		return "the input of task " + string(i.Name), i.Input.Size()
+	case events.RecordStep:
+		return "the result of step " + i.Label, i.Result.Size()
+	case events.SetView:
+		return "view " + string(i.Name), i.Value.Size()
+	case events.CompleteRun:
+		return "the result of the workflow", i.Result.Size()
+	case events.ContinueRun:
+		return "the input to continue with", i.Input.Size()
+	case events.CancelTask, events.StartTimer, events.CancelTimer, events.BackOffStep, events.FailRun, events.CancelRun:
+	}
+	return "", 0
+}
+
+func tooLarge(what string, size, limit int64) *events.Failure {
+	return &events.Failure{
+		Code: events.CodePayloadTooLarge, NonRetryable: true,
+		Message: fmt.Sprintf("%s has %d bytes; the limit is %d: keep the bytes elsewhere and pass a reference", what, size, limit),
+	}
+}
