@@ -45,19 +45,23 @@ func (u *Unknown) part(field, index int) []byte {
 	return nil
 }
 
+func (h *Header) fields(c *coder) {
+	number(c, fieldSchema, "schema", &h.Schema)
+	number(c, fieldPartition, "partition", &h.Partition)
+	number(c, 3, "epoch", &h.Epoch)
+	fixed(c, 4, "owner", &h.Owner)
+	number(c, fieldSeq, "seq", &h.Seq)
+	number(c, 6, "confirmed", &h.Confirmed)
+	number(c, 7, "caused_by", &h.CausedBy)
+	c.instant(8, "time", &h.Time)
+	text(c, 9, "namespace", &h.Namespace)
+	text(c, 10, "workflow_id", &h.WorkflowID)
+	c.runID(11, "run_id", &h.RunID)
+	number(c, 12, "first", &h.First)
+}
+
 func (r *Record) fields(c *coder) {
-	number(c, fieldSchema, "schema", &r.Schema)
-	number(c, fieldPartition, "partition", &r.Partition)
-	number(c, 3, "epoch", &r.Epoch)
-	fixed(c, 4, "owner", &r.Owner)
-	number(c, fieldSeq, "seq", &r.Seq)
-	number(c, 6, "confirmed", &r.Confirmed)
-	number(c, 7, "caused_by", &r.CausedBy)
-	c.instant(8, "time", &r.Time)
-	text(c, 9, "namespace", &r.Namespace)
-	text(c, 10, "workflow_id", &r.WorkflowID)
-	c.runID(11, "run_id", &r.RunID)
-	number(c, 12, "first", &r.First)
+	r.Header.fields(c)
 	r.eventList(c)
 	r.answerList(c)
 }

@@ -22,7 +22,7 @@ func (p *Payload) fields(c *coder) {
 		return
 	}
 	text(c, 1, "encoding", &p.Encoding)
-	c.data(2, &p.Data)
+	c.data(2, "data", &p.Data)
 	text(c, 3, "blob", &p.Blob)
 	size := uint64(p.BlobBytes)
 	number(c, 4, "blob_bytes", &size)
@@ -46,7 +46,7 @@ func (p *Payload) jsonFields(c *coder) {
 	}
 	text(c, 1, "encoding", &p.Encoding)
 	if inline == nil {
-		c.data(2, &p.Data)
+		c.data(2, "data", &p.Data)
 	}
 	text(c, 3, "blob", &p.Blob)
 	size := uint64(p.BlobBytes)
@@ -61,8 +61,7 @@ func (p *Payload) inlines() bool {
 }
 
 // data is a field of bytes. Empty and nil are the same; reading gives nil.
-func (c *coder) data(num protowire.Number, p *[]byte) {
-	const name = "data"
+func (c *coder) data(num protowire.Number, name string, p *[]byte) {
 	switch c.mode {
 	case appending:
 		if len(*p) > 0 {

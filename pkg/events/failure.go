@@ -17,6 +17,8 @@ const (
 	CodeRunTimeout       = "timeout_run"
 	CodeWorkerLost       = "worker_lost"     // the worker vanished in the middle of an attempt
 	CodeOutcomeUnknown   = "outcome_unknown" // the only allowed attempt was lost: it may or may not have happened
+	CodeTimeout          = "timeout"         // the time that the workflow's code gave itself is over
+	CodeBadDefinition    = "bad_definition"  // the workflow's code uses a definition that was refused when it was made
 	CodeCancelled        = "cancelled"
 	CodeTerminated       = "terminated"
 	CodeBadPayload       = "bad_payload"        // a value could not be decoded into the type the code wants
