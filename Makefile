@@ -27,12 +27,12 @@ demo: ## monthly billing as separate processes, some of them killed, and the boo
 
 test: ## everything that must hold: tests with -race, generated code, lint (sets up what it needs)
 	@$(MAKE) --no-print-directory test-race gen-check lint
-	@tail -n 1 $(BIN)/test-summary
+	@cat $(BIN)/test-report
 
 test-race: need-cc $(BIN)/lint.stamp ## all tests with the race detector (PKG=./services/... for some)
-	@rm -f $(BIN)/test-summary; status=0; \
+	@rm -f $(BIN)/test-report; status=0; \
 	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped --jsonfile $(BIN)/test.json -- -race -timeout 10m $(PKG) || status=$$?; \
-	go run ./internal/testreport -allow .ci/allowed-skips.txt -summary $(BIN)/test-summary $(BIN)/test.json || status=1; \
+	go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report $(BIN)/test.json || status=1; \
 	exit $$status
 
 quick: ## all tests, cached and without -race: the inner loop (PKG=./services/... for some)

@@ -2,7 +2,7 @@
 // skipped. It lists every skipped test with its reason and fails when one is not on the list of allowed skips: a test that
 // is silently not run proves nothing.
 //
-//	testreport [-allow FILE] [-summary FILE] TEST.JSON
+//	testreport [-allow FILE] [-copy FILE] TEST.JSON
 package main
 
 import (
@@ -19,13 +19,13 @@ import (
 
 func main() {
 	allow := flag.String("allow", "", "`file` with the allowed skips")
-	summary := flag.String("summary", "", "`file` that gets the last line as well")
+	copyTo := flag.String("copy", "", "`file` that gets the report as well")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ok, err := run(flag.Arg(0), *allow, *summary, os.Stdout)
+	ok, err := run(flag.Arg(0), *allow, *copyTo, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 		os.Exit(2)
@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-func run(results, allow, summary string, out io.Writer) (bool, error) {
+func run(results, allow, copyTo string, out io.Writer) (bool, error) {
 	file, err := os.Open(results)
 	if err != nil {
 		return false, fmt.Errorf("test results: %w", err)
@@ -55,10 +55,12 @@ func run(results, allow, summary string, out io.Writer) (bool, error) {
 			return false, fmt.Errorf("allowed skips %s: %w", allow, err)
 		}
 	}
-	ok := r.write(out, allowed)
-	if summary != "" {
-		if err := os.WriteFile(summary, []byte(r.summary()+"\n"), 0o644); err != nil {
-			return false, fmt.Errorf("summary: %w", err)
+	var report strings.Builder
+	ok := r.write(&report, allowed)
+	fmt.Fprint(out, report.String())
+	if copyTo != "" {
+		if err := os.WriteFile(copyTo, []byte(report.String()), 0o644); err != nil {
+			return false, fmt.Errorf("copy of the report: %w", err)
 		}
 	}
 	return ok, nil
