@@ -1,0 +1,141 @@
+package replay
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+)
+
+// fiber is a thread of workflow code: a goroutine that runs only while the run's driver waits for it.
+type fiber struct {
+	run     *Run
+	body    func(*fiber)
+	done    *Future // ended when the body returns; nil for the first fiber
+	resume  chan struct{}
+	started bool
+
+	// What the fiber waits for, while it does.
+	waiting bool
+	futures []*Future
+	all     bool
+	passed  int // with all: so many of futures, from the first on, have ended
+	scope   *Scope
+
+	// Where it made its last call.
+	pcs   [24]uintptr
+	depth int
+
+	claims []*Future // signals it asked for and has not taken
+}
+
+func (r *Run) newFiber(body func(*fiber)) *fiber {
+	f := &fiber{run: r, body: body, resume: make(chan struct{})}
+	r.fibers = append(r.fibers, f)
+	return f
+}
+
+// drain lets fibers run, one after the other, until all wait.
+func (r *Run) drain() {
+	for len(r.queue) > 0 && r.err == nil && !r.ended && !r.paged {
+		f := r.queue[0]
+		r.queue = r.queue[1:]
+		r.resume(f)
+	}
+}
+
+// resume hands over to a fiber and returns when it waits or is over.
+func (r *Run) resume(f *fiber) {
+	r.current = f
+	if f.started {
+		f.resume <- struct{}{}
+	} else {
+		f.started = true
+		go f.main()
+	}
+	<-r.yield
+	r.current = nil
+}
+
+// park hands back to the driver until the fiber is resumed. In a closed run it unwinds the fiber: deferred code runs.
+func (f *fiber) park() {
+	f.run.yield <- struct{}{}
+	<-f.resume
+	if f.run.dead {
+		runtime.Goexit()
+	}
+}
+
+// main is the goroutine of a fiber. Its frame marks the goroutine as one.
+//
+//go:noinline
+func (f *fiber) main() {
+	returned := false
+	f.run.register(f)
+	defer func() { f.over(returned, recover()) }()
+	f.body(f)
+	returned = true
+}
+
+// over is the end of a fiber: by return, panic or unwinding.
+func (f *fiber) over(returned bool, panicked any) {
+	r := f.run
+	switch {
+	case r.dead || r.err != nil:
+	case panicked != nil:
+		r.err = &Panic{Value: fmt.Sprint(panicked), Lines: panicLines(), Stack: string(debug.Stack())}
+	case !returned:
+		r.err = &Panic{Value: "runtime.Goexit was called (t.FailNow does that)"}
+	default:
+		for _, c := range slices.Clone(f.claims) {
+			if len(c.waiters) == 0 {
+				r.unclaim(c)
+			}
+		}
+		if f.done != nil {
+			r.end(f.done)
+		}
+	}
+	r.forget(f)
+	r.yield <- struct{}{}
+}
+
+// forget drops a fiber that is over.
+func (r *Run) forget(f *fiber) {
+	if i := slices.Index(r.fibers, f); i >= 0 {
+		r.fibers = slices.Delete(r.fibers, i, i+1)
+	}
+	ids := <-r.ids
+	delete(ids, f)
+	r.ids <- ids
+}
+
+// abort ends the activation with an error and unwinds the calling fiber.
+func (r *Run) abort(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.dead = true
+	runtime.Goexit()
+}
+
+// Refuse ends the activation because the code cannot go on: err is for whoever wrote it. It does not return when it is
+// called by workflow code; elsewhere it does nothing.
+func (r *Run) Refuse(err error) {
+	if _, entered := r.enter("Refuse"); entered == nil {
+		r.abort(err)
+	}
+}
+
+// Go runs body on a new fiber until it first waits, then returns a future that ends when body does.
+func (r *Run) Go(body func()) *Future {
+	f, err := r.enter("Go")
+	if err != nil {
+		return r.Failed(err)
+	}
+	child := r.newFiber(func(*fiber) { body() })
+	child.done = &Future{run: r, kind: kindFiber}
+	r.queue = append([]*fiber{child, f}, r.queue...)
+	f.park()
+	return child.done
+}

@@ -1,0 +1,219 @@
+package replay
+
+import (
+	"fmt"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// numbered is an event with its number in the run's history.
+type numbered struct {
+	number events.EventNumber
+	event  events.Event
+}
+
+// phase is one activation whose progress was accepted, as recorded.
+type phase struct {
+	at       events.Time
+	upto     events.EventNumber
+	progress events.EventNumber // of ProgressMade; 0 in a live phase
+	now      bool               // the code asked to go on at once
+	intents  []numbered         // the events of its intents
+}
+
+// history is what a run's code has to be given.
+type history struct {
+	from     events.EventNumber
+	input    events.Payload
+	reads    []events.SignalRead
+	lastStep events.Step
+	inputs   []numbered // what the world did: results, timers, signals, the cancel request
+	phases   []phase
+	endOf    map[events.Step]events.EventNumber
+}
+
+// HistoryError says that the events given for an activation are not whole or do not fit each other.
+type HistoryError struct{ Reason string }
+
+// Error returns the reason.
+func (e *HistoryError) Error() string {
+	return "the history given to the workflow is damaged: " + e.Reason
+}
+
+func broken(format string, args ...any) error {
+	return &HistoryError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// each calls yield with the events of records in order, up to and including number upto.
+func each(records []*events.Record, upto events.EventNumber, yield func(numbered) error) error {
+	for _, rec := range records {
+		for i, e := range rec.Events {
+			n := rec.First + events.EventNumber(i)
+			if n > upto {
+				return nil
+			}
+			if err := yield(numbered{n, e}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// parse reads the events of a run from the event numbered from on. Signals before it are kept; other events before it
+// are not needed.
+func parse(records []*events.Record, from, upto events.EventNumber) (history, error) {
+	h := history{from: from, endOf: make(map[events.Step]events.EventNumber)}
+	next := from
+	open := false // the events of the last progress' intents may go on
+	err := each(records, upto, func(n numbered) error {
+		if n.number < from {
+			if _, ok := n.event.(events.SignalReceived); ok {
+				h.inputs = append(h.inputs, n)
+			}
+			return nil
+		}
+		if n.number != next {
+			return broken("event %d follows event %d", n.number, next-1)
+		}
+		next++
+		if n.number == from {
+			return h.open(n)
+		}
+		if made, ok := n.event.(events.ProgressMade); ok {
+			h.phases = append(h.phases, phase{at: made.At, upto: made.Upto, progress: n.number, now: made.Wait.Now})
+			open = true
+			return nil
+		}
+		if open = open && ofIntent(n.event); open {
+			last := &h.phases[len(h.phases)-1]
+			last.intents = append(last.intents, n)
+			return nil
+		}
+		h.take(n)
+		return nil
+	})
+	if err != nil {
+		return history{}, err
+	}
+	if next != upto+1 && upto != allEvents {
+		return history{}, broken("it ends with event %d, but the activation is up to event %d", next-1, upto)
+	}
+	return h, nil
+}
+
+// allEvents stands for the end of a history.
+const allEvents = ^events.EventNumber(0)
+
+// open takes the event that the code begins with.
+func (h *history) open(n numbered) error {
+	switch e := n.event.(type) {
+	case events.RunStarted:
+		h.input = e.Input
+	case events.RunContinued:
+		h.input, h.reads, h.lastStep = e.Input, e.Reads, e.LastStep
+	default:
+		return broken("event %d should begin the code and is %T", n.number, n.event)
+	}
+	return nil
+}
+
+// take keeps what the code will be given.
+func (h *history) take(n numbered) {
+	var ended events.Step
+	switch e := n.event.(type) {
+	case events.TaskCompleted:
+		ended = e.Step
+	case events.TaskFailed:
+		ended = e.Step
+	case events.TimerFired:
+		ended = e.Step
+	case events.StepRetryDue, events.SignalReceived, events.CancelRequested:
+	default:
+		return
+	}
+	if ended != 0 && h.endOf != nil {
+		h.endOf[ended] = n.number
+	}
+	h.inputs = append(h.inputs, n)
+}
+
+// ofIntent reports whether e is written for an intent of workflow code.
+func ofIntent(e events.Event) bool {
+	switch e.(type) {
+	case events.TaskScheduled, events.TaskCancelled, events.TimerStarted, events.TimerCancelled, events.StepRecorded,
+		events.StepBackedOff, events.ViewSet, events.RunCompleted, events.RunFailed, events.RunCancelled, events.RunContinued:
+		return true
+	default:
+		return false
+	}
+}
+
+// delta reads the events that are new to a live run, after making sure that it is the run that made the activation's
+// base.
+func (r *Run) delta(a Activation) (history, error) {
+	h := history{from: r.generation}
+	next, fits := r.upto+1, false
+	err := each(a.Records, a.Upto, func(n numbered) error {
+		if n.number < next {
+			return nil
+		}
+		if n.number != next {
+			return ErrNotLive
+		}
+		next++
+		if made, ok := n.event.(events.ProgressMade); ok {
+			fits = n.number == a.Base && made.Activation == r.activation && made.Attempt == r.attempt
+			return nil
+		}
+		h.take(n)
+		return nil
+	})
+	if err != nil || !fits || next != a.Upto+1 || a.Attempt > 1 || a.ReplayFrom != r.generation {
+		return history{}, ErrNotLive
+	}
+	return h, nil
+}
+
+// Check replays a whole history, from its first event to its last, and returns the first thing that does not fit: a
+// [*Mismatch], a [*Panic], a [*Misuse] or a [*HistoryError]. It makes the run of each part between continuations with
+// newRun and closes it.
+func Check(records []*events.Record, newRun func() *Run) error {
+	from := events.EventNumber(0)
+	starts := []events.EventNumber{}
+	err := each(records, allEvents, func(n numbered) error {
+		if from == 0 {
+			from = n.number
+			if n.number != 1 {
+				return broken("it begins with event %d instead of event 1", n.number)
+			}
+			starts = append(starts, n.number)
+		} else if _, ok := n.event.(events.RunContinued); ok {
+			starts = append(starts, n.number)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, start := range starts {
+		upto := allEvents
+		if i+1 < len(starts) {
+			upto = starts[i+1]
+		}
+		if err := checkPart(records, start, upto, newRun()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkPart(records []*events.Record, from, upto events.EventNumber, r *Run) error {
+	defer r.Close()
+	h, err := parse(records, from, upto)
+	if err != nil {
+		return err
+	}
+	_, err = r.replay(h)
+	return err
+}

@@ -1,0 +1,128 @@
+package replay
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+)
+
+// maxLines bounds the source lines in an error.
+const maxLines = 12
+
+// fiberMain is where the goroutine of every fiber begins.
+var fiberMain = reflect.ValueOf((*fiber).main).Pointer()
+
+// enter begins a call of workflow code: it returns the calling fiber, or why the call must have no effect.
+func (r *Run) enter(what string) (*fiber, error) {
+	var pcs [64]uintptr
+	n := runtime.Callers(2, pcs[:])
+	if n < len(pcs) && !onFiber(pcs[:n]) {
+		m := &Misuse{
+			Reason: "flow." + what + " was called on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, " +
+				"and steps and tasks do not use the workflow's context",
+			Lines: userLines(pcs[:n]),
+		}
+		select {
+		case r.misuses <- m:
+		default:
+		}
+		return nil, m
+	}
+	f := r.current
+	switch {
+	case r.dead:
+		return nil, ErrDead
+	case f == nil:
+		return nil, &Misuse{Reason: "flow." + what + " was called with the context of another run", Lines: userLines(pcs[:n])}
+	}
+	f.depth = copy(f.pcs[:], pcs[:n])
+	return f, nil
+}
+
+// onFiber reports whether a whole stack begins with a fiber.
+func onFiber(pcs []uintptr) bool {
+	for i := len(pcs) - 1; i >= 0 && i >= len(pcs)-3; i-- {
+		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == fiberMain {
+			return true
+		}
+	}
+	return false
+}
+
+// lines returns the source lines of the fiber's last call.
+func (f *fiber) lines() []string { return userLines(f.pcs[:f.depth]) }
+
+// panicLines returns the source lines of a panic, called while it is handled.
+func panicLines() []string {
+	var pcs [64]uintptr
+	return userLines(pcs[:runtime.Callers(1, pcs[:])])
+}
+
+// ours are the packages whose frames are not the user's.
+var ours = []string{
+	"runtime.", "reflect.", "github.com/continuo-dev/continuo/internal/replay.", "github.com/continuo-dev/continuo/pkg/sdk/flow.",
+}
+
+// userLines returns the frames of user code, innermost first.
+func userLines(pcs []uintptr) []string {
+	var lines []string
+	frames := runtime.CallersFrames(pcs)
+	for {
+		frame, more := frames.Next()
+		if frame.Function != "" && !isOurs(frame.Function) && len(lines) < maxLines {
+			lines = append(lines, fmt.Sprintf("%s:%d (%s)", frame.File, frame.Line, frame.Function))
+		}
+		if !more {
+			return lines
+		}
+	}
+}
+
+func isOurs(function string) bool {
+	for _, prefix := range ours {
+		if strings.HasPrefix(function, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// register notes the goroutine of a fiber, for Blocked.
+func (r *Run) register(f *fiber) {
+	var buf [64]byte
+	head := buf[:runtime.Stack(buf[:], false)]
+	id, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("goroutine ")), []byte(" "))
+	ids := <-r.ids
+	ids[f] = string(id)
+	r.ids <- ids
+}
+
+// Blocked returns the stack of the fiber that runs at this moment, or "" when none does: the answer to "where is it?" when
+// Activate or StepsDone does not return. It may be called from any goroutine at any time. It stops the program for a
+// moment to look at all goroutines.
+func (r *Run) Blocked() string {
+	ids := <-r.ids
+	known := make(map[string]bool, len(ids))
+	for _, id := range ids { //sorted: a set is made
+		known[id] = true
+	}
+	r.ids <- ids
+	buf := make([]byte, 64<<10)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= 16<<20 {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+	for block := range bytes.SplitSeq(buf, []byte("\n\n")) {
+		id, _, _ := bytes.Cut(bytes.TrimPrefix(block, []byte("goroutine ")), []byte(" "))
+		if known[string(id)] && !bytes.Contains(block, []byte("internal/replay.(*fiber).park(")) {
+			return string(block)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,141 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/replay"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/task"
+)
+
+// Step runs code in the worker of the workflow and records its outcome, which replay gives back: for short work that needs
+// no worker of its own. The code is ordinary Go with a context.Context. It may run more than once before its outcome is
+// recorded; task.Info(ctx).ID is the same each time.
+//
+// A failed step is tried again by its policy, like a task, in the worker while that takes less than 10 s in all and then
+// woken by the engine. Its last failure is returned as a [*TaskError]. A step begins when everything that the code did
+// before it is durable.
+func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, error), opts ...StepOption) (T, error) {
+	r := ctx.live()
+	var o stepOptions
+	for _, opt := range opts {
+		opt.applyStep(&o)
+	}
+	var zero T
+	if err := checkStep(label, o); err != nil {
+		r.Refuse(err)
+		return zero, err
+	}
+	work := stepWork(func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error) {
+		ctx = task.NewContext(ctx, task.Execution{
+			ID: call.Task, Name: events.TaskName(label), Attempt: attempt, WorkflowID: r.ref.WorkflowID,
+		}, r.payloads, nil)
+		value, err := code(ctx)
+		if err != nil {
+			return events.Payload{}, err
+		}
+		return r.payloads.Encode(value)
+	})
+	failureOf := func(err error) *events.Failure { return task.FailureOf(err, events.CodeTaskFailed, r.payloads) }
+	core := r.Run.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, failureOf})
+	future := decoded[T](r, core, func(f *events.Failure) error { return r.taskError(label, core, f) })
+	return future.Await(ctx)
+}
+
+type stepWork func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error)
+
+// stepCode is what a step's call carries to RunStep.
+type stepCode struct {
+	work      stepWork
+	failureOf func(error) *events.Failure
+}
+
+func checkStep(label string, o stepOptions) error {
+	if err := events.TaskName(label).Validate(); err != nil && len(label) == 0 || len(label) > events.MaxNameBytes {
+		return refused(label, "the label of a step has 1 to %d bytes", events.MaxNameBytes)
+	}
+	if o.timeout < 0 {
+		return refused(label, "flow.Timeout(%v) is negative; leave the option out for none", o.timeout)
+	}
+	if err := checkRetry(o.retry); err != nil {
+		return refused(label, "%v", err)
+	}
+	return nil
+}
+
+// Clock is the time in which a driver runs steps: the machine's, or a virtual one in tests.
+type Clock interface {
+	Now() time.Time
+	// Sleep waits for d, or until ctx has ended, and then returns why.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// RunStep executes a step for a driver of runs, with its retries in the worker. An error says that ctx ended before there was
+// an outcome: the step is to be executed again by whoever has the run next.
+func RunStep(ctx context.Context, clock Clock, call replay.StepCall) (replay.StepOutcome, error) {
+	code := call.Work.(stepCode)
+	began := clock.Now()
+	for attempt := call.Attempt; ; attempt++ {
+		result, err := code.try(ctx, call, attempt)
+		if ctx.Err() != nil {
+			return replay.StepOutcome{}, context.Cause(ctx)
+		}
+		if err == nil {
+			return replay.StepOutcome{Step: call.Task.Step, Result: result, Attempts: attempt}, nil
+		}
+		now := clock.Now()
+		outcome, delay, again := replay.NextTry(call, attempt, code.failureOf(err), task.RetryDelay(err), now.Sub(began), events.TimeOf(now))
+		if !again {
+			return outcome, nil
+		}
+		if err := clock.Sleep(ctx, delay); err != nil {
+			return replay.StepOutcome{}, err
+		}
+	}
+}
+
+// try makes one attempt.
+func (c stepCode) try(ctx context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, err error) {
+	if call.Timeout > 0 {
+		timed, cancel := context.WithTimeout(ctx, call.Timeout)
+		defer cancel()
+		defer func() {
+			if err != nil && timed.Err() != nil && ctx.Err() == nil {
+				err = task.Failure(events.CodeStartToClose, fmt.Sprintf("the attempt took longer than %v", call.Timeout)).Because(err)
+			}
+		}()
+		ctx = timed
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return c.work(ctx, call, attempt)
+}
+
+// panicked returns the failure of code that panicked, with the line, called while the panic is handled.
+func panicked(value any) error {
+	var pcs [32]uintptr
+	frames := goruntime.CallersFrames(pcs[:goruntime.Callers(3, pcs[:])])
+	at, seen := "", false
+	for {
+		frame, more := frames.Next()
+		if seen && at == "" && frame.Function != "runtime.sigpanic" && frame.Function != "runtime.panicmem" {
+			at = fmt.Sprintf(" at %s:%d (%s)", frame.File, frame.Line, frame.Function)
+		}
+		seen = seen || frame.Function == "runtime.gopanic"
+		if !more || at != "" {
+			break
+		}
+	}
+	f := task.Failure(events.CodeTaskPanicked, fmt.Sprintf("panic: %v%s", value, at))
+	if err, ok := value.(error); ok && !errors.As(err, new(goruntime.Error)) {
+		return f.Because(err)
+	}
+	return f
+}
