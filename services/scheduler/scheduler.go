@@ -57,7 +57,8 @@ type Options struct {
 	SaveRecords int
 	// Horizon is how far ahead timers and back-offs are kept in memory; default 60 s.
 	Horizon time.Duration
-	// Timers is how many timers are kept in memory before the horizon comes nearer; default 200,000.
+	// Timers is how many timers are kept in memory before the horizon comes nearer; default 200,000. Those that were asked
+	// for and wait for their event do not count, so that a run that cannot answer holds up no other.
 	Timers int
 	// Backlog bounds the work in memory.
 	Backlog matcher.Limits

@@ -39,10 +39,11 @@ func (s *Scheduler) arm(p *part, e events.ArmTimer) {
 }
 
 func (s *Scheduler) addTimer(p *part, key dueindex.Key, ns events.Namespace, id events.WorkflowID, due events.Time) {
-	if s.timers[key] == nil {
-		s.enlist(key)
-		p.timers++
+	if s.timers[key] != nil {
+		s.forgetTimer(key)
 	}
+	s.enlist(key)
+	p.timers++
 	s.timers[key] = &timer{part: p, due: due, namespace: ns, workflowID: id}
 	s.wheel.Set(key, due)
 }
@@ -59,7 +60,9 @@ func (s *Scheduler) forgetTimer(key dueindex.Key) bool {
 	if t == nil {
 		return false
 	}
-	t.part.timers--
+	if t.tries == 0 {
+		t.part.timers--
+	}
 	delete(s.timers, key)
 	s.wheel.Remove(key)
 	s.delist(key)
@@ -75,8 +78,11 @@ func (s *Scheduler) fire(now events.Time, limit int) []events.Envelope {
 			break
 		}
 		t := s.timers[key]
-		if t.tries == 0 && s.deps.Observer != nil {
-			s.deps.Observer.TimerFired(now.Sub(t.due))
+		if t.tries == 0 {
+			t.part.timers--
+			if s.deps.Observer != nil {
+				s.deps.Observer.TimerFired(now.Sub(t.due))
+			}
 		}
 		repeat := min(firstRepeat<<min(t.tries, 10), maxRepeat)
 		t.tries++

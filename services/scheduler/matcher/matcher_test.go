@@ -27,7 +27,9 @@ type script struct {
 	seq events.Seq
 }
 
-func millis(n int) events.Time { return events.Time(n) * events.Time(time.Millisecond/time.Microsecond) }
+func millis(n int) events.Time {
+	return events.Time(n) * events.Time(time.Millisecond/time.Microsecond)
+}
 
 func runID(n int) events.RunID { return events.RunID{15: byte(n)} }
 

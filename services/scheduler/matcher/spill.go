@@ -47,7 +47,9 @@ type rank struct {
 
 func rankOf(e *entry) rank { return rank{e.ready, e.arrival} }
 
-func (r rank) before(o rank) bool { return r.ready < o.ready || r.ready == o.ready && r.arrival < o.arrival }
+func (r rank) before(o rank) bool {
+	return r.ready < o.ready || r.ready == o.ready && r.arrival < o.arrival
+}
 
 func (m *Matcher) spill(l *lane, r rank) {
 	if l.spilled == 0 {
