@@ -1,0 +1,147 @@
+package pebble
+
+import (
+	"context"
+	"sync"
+
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// readBytes bounds what one call reads from the store.
+const readBytes = 4 << 20
+
+type reader struct {
+	store     *Store
+	positions []journal.Position
+	turn      int // where the next round over the partitions begins
+	ready     chan struct{}
+	closing   sync.Once
+	closed    chan struct{}
+}
+
+func (r *reader) Ready() <-chan struct{} { return r.ready }
+
+func (r *reader) wake() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (r *reader) Next(ctx context.Context, limit int) ([]*events.Record, error) {
+	for {
+		records, err := r.TryNext(limit)
+		if err != nil || records != nil {
+			return records, err
+		}
+		select {
+		case <-r.ready:
+		case <-r.closed:
+			return nil, journal.ErrClosed
+		case <-r.store.gone:
+			return nil, journal.ErrClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (r *reader) TryNext(limit int) ([]*events.Record, error) {
+	select {
+	case <-r.closed:
+		return nil, journal.ErrClosed
+	case <-r.store.gone:
+		return nil, journal.ErrClosed
+	default:
+	}
+	var records []*events.Record
+	more := false
+	for i := range r.positions {
+		at := &r.positions[(r.turn+i)%len(r.positions)]
+		left := limit - len(records)
+		if left <= 0 {
+			more = true
+			break
+		}
+		found, rest, err := r.store.recordsAt(*at, left)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, found...)
+		at.Next += events.Seq(len(found))
+		more = more || rest
+	}
+	r.turn++
+	if more {
+		r.wake()
+	}
+	return records, nil
+}
+
+func (r *reader) Close() {
+	r.closing.Do(func() {
+		close(r.closed)
+		for _, at := range r.positions {
+			r.store.parts[at.Partition].leave(r)
+		}
+	})
+}
+
+// recordsAt returns up to limit durable records from a position on, from memory if they are recent, and whether there are
+// more.
+func (s *Store) recordsAt(at journal.Position, limit int) (records []*events.Record, more bool, err error) {
+	p := s.parts[at.Partition]
+	p.mu.Lock()
+	first, last := p.first, p.last
+	if at.Next >= first {
+		for _, t := range p.fromTail(at.Next, limit) {
+			records = append(records, t.record)
+		}
+	}
+	p.mu.Unlock()
+	switch {
+	case at.Next < first:
+		return nil, false, behind(at, first)
+	case records == nil && at.Next <= last:
+		if records, err = s.readLog(p, at.Next, last, limit); err != nil {
+			return nil, false, err
+		}
+	}
+	return records, at.Next+events.Seq(len(records)) <= last, nil
+}
+
+// readLog reads records from the store.
+func (s *Store) readLog(p *partition, from, to events.Seq, limit int) ([]*events.Record, error) {
+	if err := s.usable(); err != nil {
+		return nil, journal.ErrClosed
+	}
+	defer s.committer.rows.RUnlock()
+	var records []*events.Record
+	size, next := 0, from
+	err := scan(s.db, seqKey(famEvent, p.id, from), seqKey(famEvent, p.id, to+1), func(key, value []byte) (bool, error) {
+		if seq, ok := seqOf(key); !ok || seq != next {
+			return false, nil // trimmed meanwhile, or damaged: seen below
+		}
+		record, err := readRecord(p.id, next, value)
+		if err != nil {
+			return false, err
+		}
+		records = append(records, record)
+		next++
+		size += len(value)
+		return len(records) < limit && size < readBytes, nil
+	})
+	p.mu.Lock()
+	first := p.first
+	p.mu.Unlock()
+	switch {
+	case from < first:
+		return nil, behind(journal.Position{Partition: p.id, Next: from}, first)
+	case err != nil:
+		return nil, err
+	case len(records) == 0:
+		return nil, damaged(seqKey(famEvent, p.id, from), "the record is missing")
+	}
+	return records, nil
+}
