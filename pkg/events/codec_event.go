@@ -76,7 +76,6 @@ func (e *RunContinued) fields(c *coder) {
 	c.signalReads(2, "reads", &e.Reads)
 	number(c, 3, "oldest_unread", &e.OldestUnread)
 	number(c, 4, "last_step", &e.LastStep)
-	number(c, 4, "last_step", &e.LastStep)
 }
 
 func (e *RunCompleted) fields(c *coder) {

@@ -70,6 +70,9 @@ func agree(t *rapid.T, b []byte, message proto.Message, compare func(protoreflec
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !bytes.Equal(again, b) {
+		t.Fatalf("generated code writes\n%x and this package\n%x", again, b)
+	}
 	return again
 }
 
