@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -25,6 +26,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+	"github.com/continuo-dev/continuo/pkg/sdk/payload"
 )
 
 // DefaultMaxOpenCalls is the bound of calls open at a time when Options give none.
@@ -36,6 +38,9 @@ type Options struct {
 	Identity string
 	// MaxOpenCalls bounds the calls open at a time; further ones wait. 0 means 4,096.
 	MaxOpenCalls int
+	// Payloads turns Go values into payloads and back, for this client and the workers made with it; the zero value uses
+	// JSON.
+	Payloads payload.Converter
 	// DialOptions are passed to gRPC, after the client's own.
 	DialOptions []grpc.DialOption
 }
@@ -45,6 +50,7 @@ type Client struct {
 	conn     *grpc.ClientConn
 	calls    *calls
 	identity string
+	payloads payload.Converter
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 }
@@ -70,7 +76,7 @@ func Dial(addr string, options Options) (*Client, error) {
 		options.MaxOpenCalls = DefaultMaxOpenCalls
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Client{conn: conn, identity: options.Identity, stop: stop}
+	c := &Client{conn: conn, identity: options.Identity, payloads: options.Payloads, stop: stop}
 	hello := &apiv1.ClientHello{Protocol: wire.MaxProtocol, Sdk: SDK(), Identity: options.Identity}
 	c.calls = newCalls(apiv1.NewClientServiceClient(conn), hello, options.MaxOpenCalls)
 	c.running.Go(func() { c.calls.run(ctx) })
@@ -109,6 +115,16 @@ func defaultIdentity() string {
 		host = "unknown-host"
 	}
 	return fmt.Sprintf("%s-%d@%s", filepath.Base(os.Args[0]), os.Getpid(), host)
+}
+
+// Payloads converts the values that are sent and received.
+func (c *Client) Payloads() payload.Converter { return c.payloads }
+
+// NewRunID makes a run id for a start.
+func (c *Client) NewRunID() events.RunID {
+	var random [10]byte
+	_, _ = rand.Read(random[:])                             // never fails, see crypto/rand
+	return events.MakeRunID(time.Now().UnixMilli(), random) //nolint:forbidigo // the SDK runs on users' wall clock
 }
 
 // newRequestID makes a request repeatable across reconnects.

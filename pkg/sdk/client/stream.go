@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -265,8 +264,7 @@ func permanent(err error) error {
 		return nil
 	}
 	refusal := wire.FromStatus(err)
-	var known *events.Error
-	if errors.As(refusal, &known) && (known.Code == events.Unavailable || known.Code == events.Overloaded) {
+	if refusal.Code == events.Unavailable || refusal.Code == events.Overloaded {
 		return nil
 	}
 	return refusal

@@ -11,6 +11,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
 // runningActivation is workflow code that is being run.
@@ -138,7 +139,9 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}
-	run, err := w.code.newRun(events.WorkflowType(d.GetWorkflowType()), ref)
+	run, err := w.registry.NewRun(flow.RunConfig{
+		Type: events.WorkflowType(d.GetWorkflowType()), WorkflowID: ref.WorkflowID, RunID: ref.RunID, Payloads: w.payloads, Logger: w.log,
+	})
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}

@@ -118,10 +118,7 @@ func (w *Worker) welcomed(welcome *apiv1.WorkerWelcome, hello *apiv1.WorkerHello
 			r.TaskCredits, r.ActivationCredits = int32(max(tasks, 0)), int32(max(activations, 0))
 		}
 	})
-	select {
-	case w.firstWelcome <- struct{}{}:
-	default:
-	}
+	w.maxPayload.Store(welcome.GetMaxPayloadBytes())
 }
 
 // send writes what the outbox has, and a sign of life when it has nothing for long.

@@ -2,11 +2,11 @@ package worker
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/replay"
-	"github.com/continuo-dev/continuo/pkg/events"
-	"github.com/continuo-dev/continuo/pkg/sdk/task"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
 // maxSteps bounds the outcomes of one run's steps that wait to be taken; a step that ends beyond it waits.
@@ -25,8 +25,9 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 		live.steps[call.Task.Step] = cancel
 		go func() {
 			defer cancel(nil)
-			outcome, wanted := w.runStep(ctx, call)
-			if !wanted {
+			outcome, err := flow.RunStep(ctx, wallClock{}, call)
+			if err != nil {
+				w.log.Debug("step given up", slog.String("task_id", call.Task.String()), slog.String("reason", err.Error()))
 				return
 			}
 			select {
@@ -37,37 +38,16 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 	}
 }
 
-// runStep tries a step until it succeeds, fails for good, or has taken so long that the engine is to wake it. wanted is
-// false when it was stopped.
-func (w *Worker) runStep(ctx context.Context, call replay.StepCall) (outcome replay.StepOutcome, wanted bool) {
-	began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	for attempt := call.Attempt; ; attempt++ {
-		result, failure, retryAfter := w.tryStep(ctx, call, attempt)
-		if ctx.Err() != nil {
-			return replay.StepOutcome{}, false
-		}
-		if failure == nil {
-			return replay.StepOutcome{Step: call.Task.Step, Result: result, Attempts: attempt}, true
-		}
-		now := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-		next, delay, again := replay.NextTry(call, attempt, failure, retryAfter, now.Sub(began), events.TimeOf(now))
-		if !again {
-			return next, true
-		}
-		if !sleep(ctx, delay) {
-			return replay.StepOutcome{}, false
-		}
-	}
-}
+// wallClock is the time that steps run in.
+type wallClock struct{}
 
-func (w *Worker) tryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, *events.Failure, time.Duration) {
-	execution := task.Execution{ID: call.Task, Name: events.TaskName(call.Label), Attempt: attempt}
-	if call.Timeout > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, call.Timeout)
-		defer stop()
-		execution.Deadline, _ = ctx.Deadline()
+// Now returns the wall clock's time.
+func (wallClock) Now() time.Time { return time.Now() } //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+
+// Sleep waits for d, or until ctx has ended, and then returns why.
+func (wallClock) Sleep(ctx context.Context, d time.Duration) error {
+	if !sleep(ctx, d) {
+		return context.Cause(ctx)
 	}
-	ctx = task.NewContext(ctx, execution, w.payloads, nil)
-	return w.code.runStep(ctx, call)
+	return nil
 }

@@ -89,7 +89,8 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery) *apiv1.Task
 		return nil
 	}
 	ctx = task.NewContext(ctx, execution, w.payloads, limitBeats(beat))
-	result, failure, retryAfter := w.code.runTask(ctx, execution.Name, payloadOf(d.GetInput()))
+	outcome := w.registry.RunTask(ctx, w.payloads, execution.Name, payloadOf(d.GetInput()))
+	result, failure := outcome.Result, outcome.Failure
 	if cause := context.Cause(ctx); errors.Is(cause, ErrTaskCancelled) || errors.Is(cause, ErrStopping) {
 		w.log.Debug("task given up", slog.String("task_id", ref.Task.String()), slog.String("reason", cause.Error()))
 		return nil
@@ -103,8 +104,8 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery) *apiv1.Task
 	if failure != nil {
 		w.log.Debug("task failed", slog.String("task_id", ref.Task.String()), slog.String("name", d.GetName()), slog.String("code", failure.Code))
 		out.Outcome = &apiv1.TaskResult_Failure{Failure: wire.ToFailure(failure)}
-		if retryAfter >= 0 {
-			out.RetryAfter = durationpb.New(retryAfter)
+		if outcome.RetryAfter >= 0 {
+			out.RetryAfter = durationpb.New(outcome.RetryAfter)
 		}
 		return out
 	}

@@ -65,8 +65,6 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Watchdog bounds the time that workflow code may run without waiting; 0 means 5 s.
 	Watchdog time.Duration
-	// Payloads turns Go values into payloads; the zero value uses JSON.
-	Payloads payload.Converter
 	// Log gets what the worker has to say; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -74,7 +72,7 @@ type Options struct {
 // Worker takes work of one task queue. Make it with [New], run it with [Worker.Run].
 type Worker struct {
 	conn       *grpc.ClientConn
-	code       code
+	registry   *flow.Registry
 	options    Options
 	payloads   payload.Converter
 	log        *slog.Logger
@@ -85,12 +83,11 @@ type Worker struct {
 	workflows  []*apiv1.Offer
 	maxPayload atomic.Int64
 
-	outbox       *outbox
-	firstWelcome chan struct{}
-	draining     atomic.Bool
-	drained      chan struct{} // has a value when everything may be done
-	executing    sync.WaitGroup
-	started      atomic.Bool
+	outbox    *outbox
+	draining  atomic.Bool
+	drained   chan struct{} // has a value when everything may be done
+	executing sync.WaitGroup
+	started   atomic.Bool
 
 	mu          sync.Mutex
 	attempts    map[attemptKey]*runningAttempt
@@ -98,47 +95,84 @@ type Worker struct {
 	cache       *cache
 }
 
-// New returns a worker with default options for the given code. It fails when a definition is wrong or two have one name;
-// the error names them all.
-func New(c *client.Client, bindings ...flow.Binding) (*Worker, error) {
-	return NewWith(c, Options{}, bindings...)
-}
+// Option is what a worker is made of: a binding (billing.Monthly.With(…), flow.Service[…](…)) or [Options].
+type Option interface{ WorkerOption() }
 
-// NewWith is [New] with options.
-func NewWith(c *client.Client, options Options, bindings ...flow.Binding) (*Worker, error) {
+// WorkerOption lets Options stand in one list with bindings.
+func (Options) WorkerOption() {}
+
+// New returns a worker for the given code. It fails when a definition is wrong or two have one name (the error names them
+// all), or when Options are given twice.
+func New(c *client.Client, parts ...Option) (*Worker, error) {
+	var (
+		options  Options
+		given    bool
+		bindings []flow.Binding
+	)
+	for _, part := range parts {
+		switch part := part.(type) {
+		case Options:
+			if given {
+				return nil, errors.New("worker: Options are given twice; give them once")
+			}
+			options, given = part, true
+		case flow.Binding:
+			bindings = append(bindings, part)
+		default:
+			return nil, fmt.Errorf("worker: %T is neither a binding nor worker.Options", part)
+		}
+	}
 	if len(bindings) == 0 {
 		return nil, errors.New("worker: there is no code to run: give it bindings such as billing.Monthly.With(…) or flow.Service[…](…)")
 	}
-	if options.Log == nil {
-		options.Log = slog.Default()
-	}
-	if options.Identity == "" {
-		options.Identity = c.Identity()
-	}
-	if options.Build == "" {
-		options.Build = revision()
-	}
-	if options.DrainTimeout <= 0 {
-		options.DrainTimeout = DefaultDrainTimeout
-	}
-	if options.Watchdog <= 0 {
-		options.Watchdog = DefaultWatchdog
-	}
-	options.Tasks = bound(options.Tasks, DefaultTasks)
-	options.Activations = bound(options.Activations, DefaultActivations)
-	options.LiveRuns = bound(options.LiveRuns, DefaultLiveRuns)
-	options.LiveBytes = bound(options.LiveBytes, DefaultLiveBytes)
-	w := &Worker{
-		conn: c.Conn(), options: options, payloads: options.Payloads, log: options.Log, sdk: client.SDK(),
-		id: events.WorkerID(rand.Text()), build: events.BuildID(options.Build),
-		outbox: newOutbox(), firstWelcome: make(chan struct{}, 1), drained: make(chan struct{}, 1),
-		attempts: map[attemptKey]*runningAttempt{}, activations: map[activationKey]*runningActivation{},
-		cache: newCache(options.LiveRuns, options.LiveBytes),
-	}
-	if err := w.bind(bindings); err != nil {
+	registry, err := flow.NewRegistry(bindings...)
+	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
+	w := newWorker(c, options.withDefaults(c), registry)
 	return w, nil
+}
+
+// withDefaults returns the options with every default filled in.
+func (o Options) withDefaults(c *client.Client) Options {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Identity == "" {
+		o.Identity = c.Identity()
+	}
+	if o.Build == "" {
+		o.Build = revision()
+	}
+	if o.DrainTimeout <= 0 {
+		o.DrainTimeout = DefaultDrainTimeout
+	}
+	if o.Watchdog <= 0 {
+		o.Watchdog = DefaultWatchdog
+	}
+	o.Tasks = bound(o.Tasks, DefaultTasks)
+	o.Activations = bound(o.Activations, DefaultActivations)
+	o.LiveRuns = bound(o.LiveRuns, DefaultLiveRuns)
+	o.LiveBytes = bound(o.LiveBytes, DefaultLiveBytes)
+	return o
+}
+
+func newWorker(c *client.Client, o Options, registry *flow.Registry) *Worker {
+	return &Worker{
+		conn: c.Conn(), registry: registry, options: o, payloads: c.Payloads(), log: o.Log, sdk: client.SDK(),
+		id: events.WorkerID(rand.Text()), build: events.BuildID(o.Build), tasks: offers(registry.Tasks()), workflows: offers(registry.Workflows()),
+		outbox: newOutbox(), drained: make(chan struct{}, 1),
+		attempts: map[attemptKey]*runningAttempt{}, activations: map[activationKey]*runningActivation{},
+		cache: newCache(o.LiveRuns, o.LiveBytes),
+	}
+}
+
+func offers(all []flow.Offer) []*apiv1.Offer {
+	var out []*apiv1.Offer
+	for _, o := range all {
+		out = append(out, &apiv1.Offer{Name: o.Name, Signature: o.Signature})
+	}
+	return out
 }
 
 // bound returns n, the default for 0, and 0 for a negative number.

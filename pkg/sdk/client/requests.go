@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+)
+
+// retryTime bounds the time in which a request refused for load is repeated before the refusal is returned.
+const retryTime = 10 * time.Second
+
+// Do sends a command and returns its answer; see [flow.Client]. A command refused for load (overloaded, disk_full,
+// unavailable) is repeated for up to 10 s.
+func (c *Client) Do(ctx context.Context, command events.Envelope) (events.Answer, error) {
+	if _, start := command.Command.(events.StartWorkflow); !start && command.RequestID == "" {
+		command.RequestID = newRequestID()
+	}
+	response, err := c.send(ctx, command, 0)
+	if err != nil {
+		return events.Answer{}, err
+	}
+	return answerOf(response)
+}
+
+// StartAndWait sends a start and waits for the end of the run that answers it, in one message if the run is quick.
+func (c *Client) StartAndWait(ctx context.Context, start events.Envelope) (events.Answer, flow.Outcome, error) {
+	response, err := c.send(ctx, start, wire.MaxWait)
+	if err != nil {
+		return events.Answer{}, flow.Outcome{}, err
+	}
+	answer, err := answerOf(response)
+	if err != nil {
+		return answer, flow.Outcome{}, err
+	}
+	if outcome := response.GetStart().GetOutcome(); ended(outcome) {
+		out, err := outcomeOf(outcome)
+		return answer, out, err
+	}
+	out, err := c.result(ctx, start.Namespace, flow.RunRef{WorkflowID: start.WorkflowID, RunID: answer.RunID})
+	return answer, out, err
+}
+
+// Result waits for the end of a run.
+func (c *Client) Result(ctx context.Context, run flow.RunRef) (flow.Outcome, error) {
+	return c.result(ctx, "", run)
+}
+
+func (c *Client) result(ctx context.Context, ns events.Namespace, run flow.RunRef) (flow.Outcome, error) {
+	for {
+		response, err := c.repeat(ctx, func() *apiv1.ClientCall {
+			return &apiv1.ClientCall{Request: &apiv1.ClientCall_Result{Result: &apiv1.GetResultRequest{
+				Namespace: string(ns), WorkflowId: string(run.WorkflowID), RunId: run.RunID.String(), Wait: durationpb.New(wire.MaxWait),
+			}}}
+		})
+		if err != nil {
+			return flow.Outcome{}, err
+		}
+		outcome := response.GetResult().GetOutcome()
+		if ended(outcome) {
+			return outcomeOf(outcome)
+		}
+		// A later run of the same id is not what was asked for.
+		if run.RunID, err = wire.FromRunID(outcome.GetRunId()); err != nil {
+			return flow.Outcome{}, err
+		}
+	}
+}
+
+// View returns what a run published under a name.
+func (c *Client) View(ctx context.Context, run flow.RunRef, name events.ViewName) (events.Payload, error) {
+	response, err := c.repeat(ctx, func() *apiv1.ClientCall {
+		return &apiv1.ClientCall{Request: &apiv1.ClientCall_View{View: &apiv1.GetViewRequest{
+			WorkflowId: string(run.WorkflowID), RunId: run.RunID.String(), Name: string(name),
+		}}}
+	})
+	if err != nil {
+		return events.Payload{}, err
+	}
+	return plain(response.GetView().GetValue()), nil
+}
+
+// send sends a command, repeating it while the server has no room for it. Wait is for starts.
+func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Duration) (*apiv1.ClientResponse, error) {
+	if _, err := wire.ToCall(command); err != nil {
+		return nil, err
+	}
+	return c.repeat(ctx, func() *apiv1.ClientCall {
+		message, _ := wire.ToCall(command) // checked above
+		if start := message.GetStart(); start != nil && wait > 0 {
+			start.Wait = durationpb.New(wait)
+		}
+		return message
+	})
+}
+
+// repeat makes a call until it is answered by something else than a refusal for load, for up to retryTime.
+func (c *Client) repeat(ctx context.Context, make func() *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
+	began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	delay := reconnectMin
+	for {
+		response, err := c.calls.do(ctx, make())
+		if err != nil {
+			return nil, err
+		}
+		refusal := response.GetError()
+		if refusal == nil {
+			return response, nil
+		}
+		e := wire.FromCallError(refusal)
+		wait := max(delay, time.Duration(e.RetryAfterMs)*time.Millisecond)
+		if !forLoad(e.Code) || time.Since(began)+wait > retryTime || !sleep(ctx, wait) { //nolint:forbidigo // as above
+			return nil, e
+		}
+		delay = min(2*delay, reconnectMax)
+	}
+}
+
+// forLoad reports whether a refusal passes by itself.
+func forLoad(code events.Code) bool {
+	return code == events.Overloaded || code == events.DiskFull || code == events.Unavailable
+}
+
+// answerOf reads the answer to a command.
+func answerOf(response *apiv1.ClientResponse) (events.Answer, error) {
+	answer := events.Answer{Code: events.OK}
+	var run string
+	switch r := response.GetResponse().(type) {
+	case *apiv1.ClientResponse_Start:
+		run, answer.Started = r.Start.GetRunId(), r.Start.GetStarted()
+		if r.Start.GetAccepted() {
+			answer.Code = events.Accepted
+		}
+	case *apiv1.ClientResponse_Signal:
+		run = r.Signal.GetRunId()
+	case *apiv1.ClientResponse_Cancel:
+		run = r.Cancel.GetRunId()
+	case *apiv1.ClientResponse_Terminate:
+		run = r.Terminate.GetRunId()
+	default:
+		return answer, &events.Error{Code: events.Internal, Message: "the server answered a command with something else"}
+	}
+	id, err := wire.FromRunID(run)
+	answer.RunID = id
+	return answer, err
+}
+
+func ended(o *apiv1.Outcome) bool {
+	return o != nil && o.GetStatus() != apiv1.Status_STATUS_RUNNING && o.GetStatus() != apiv1.Status_STATUS_UNSPECIFIED
+}
+
+func outcomeOf(o *apiv1.Outcome) (flow.Outcome, error) {
+	id, err := wire.FromRunID(o.GetRunId())
+	out := flow.Outcome{RunID: id, Status: wire.FromRunStatus(o.GetStatus()), Result: plain(o.GetResult())}
+	if o.GetFailure() != nil {
+		out.Failure = wire.FromFailure(o.GetFailure())
+	}
+	return out, err
+}
+
+// plain converts a payload of the wire, whose limits the server has checked.
+func plain(p *apiv1.Payload) events.Payload {
+	return events.Payload{Encoding: p.GetEncoding(), Data: p.GetData()}
+}
