@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/continuo-dev/continuo/pkg/events"
 )
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -53,5 +56,23 @@ func TestTimeline(t *testing.T) {
 	}
 	if strings.Contains(folded, "payment-service") {
 		t.Errorf("an outage between two months is shown in\n%s", text.String())
+	}
+}
+
+func TestFactsOfAHistory(t *testing.T) {
+	t.Parallel()
+	got := factsOf([]*events.Record{
+		{Header: events.Header{Time: events.TimeOf(ms(1)), First: 1}, Events: []events.Event{
+			events.RunStarted{}, events.TaskScheduled{Step: 2, Name: "billing.PaymentService.Request"},
+		}},
+		{Header: events.Header{Time: events.TimeOf(ms(5)), First: 3}, Events: []events.Event{events.TaskCompleted{Step: 2, Attempt: 3}}},
+	})
+	want := []fact{
+		{kind: "RunStarted", at: ms(1)},
+		{kind: "TaskScheduled", at: ms(1), step: 2, task: "billing.PaymentService.Request"},
+		{kind: "TaskCompleted", at: ms(5), step: 2, attempt: 3},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("facts %+v, want %+v", got, want)
 	}
 }

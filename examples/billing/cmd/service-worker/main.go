@@ -63,5 +63,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing is in flight after the worker has drained
-	return worker.New(c, services...).Run(ctx)
+	w, err := worker.New(c, services...)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
 }

@@ -36,5 +36,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing is in flight after the worker has drained
-	return worker.New(c, monthly.Billing.With(monthly.Bill)).Run(ctx)
+	w, err := worker.New(c, monthly.Billing.With(monthly.Bill))
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
 }
