@@ -18,6 +18,16 @@ var ErrNotFound = errors.New("not in the read model")
 // ErrBadPage says that a page token is not of this read model or of another query.
 var ErrBadPage = errors.New("the page token does not fit the query")
 
+// ErrDamaged says that the stored model cannot be read by this build: it is broken, foreign or of another version. Nothing
+// works but Reset, after which it is built anew from the log and the archive.
+var ErrDamaged = errors.New("the read model is damaged")
+
+// Model is the whole port.
+type Model interface {
+	Writer
+	Reader
+}
+
 // Position is how far a partition has been folded: Next is the first sequence number that is not included.
 type Position struct {
 	Partition events.Partition
@@ -57,13 +67,15 @@ type Filter struct {
 	Quarantined      bool        // only runs in quarantine
 }
 
-// Page asks for a part of a list. Limit is 1 to 1,000; 0 means 100. Token is the NextToken of the page before.
+// Page asks for a part of a list. Limit is 1 to [MaxPage]; 0 means [DefaultPage]. Token is the NextToken of the page before;
+// it is bound to the filter. What begins while somebody pages is not seen by them; nothing comes twice.
 type Page struct {
 	Limit int
 	Token string
 }
 
-// List is a page of runs, newest start first, without views and results.
+// List is a page of runs, newest start first, runs of the same start by falling run id. The rows have identity, status,
+// times and counts only: no result, failure, views, or what the run waits for.
 type List struct {
 	Runs      []row.Run
 	NextToken string // empty at the end
@@ -78,13 +90,14 @@ type Count struct {
 
 // Reader is what answers queries. Its methods may be called from any goroutine. Reading never blocks the writer.
 type Reader interface {
-	// Run returns one run in full; a zero run id means the newest of the workflow id.
+	// Run returns one run in full; a zero run id means the newest of the workflow id. A run id of another workflow id is
+	// ErrNotFound.
 	Run(ctx context.Context, ns events.Namespace, id events.WorkflowID, run events.RunID) (row.Run, error)
 	// View returns one view of a run; a zero run id means the newest of the workflow id.
 	View(ctx context.Context, ns events.Namespace, id events.WorkflowID, run events.RunID, name events.ViewName) (row.View, error)
 	// List returns a page of the runs that fit.
 	List(ctx context.Context, f Filter, p Page) (List, error)
-	// Count counts the runs that fit, by type and status.
+	// Count counts the runs that fit, by type and status, sorted by type, then status; zero counts are left out.
 	Count(ctx context.Context, f Filter) ([]Count, error)
 	// Watermark returns how far the model is.
 	Watermark(ctx context.Context) ([]Position, error)

@@ -29,6 +29,8 @@ type Run struct {
 	Timers     []Timer
 	Signals    []SignalWait
 	Activation *Activation
+	// Inbox counts the signals of an open run, in the order in which their names first came, at most 1,000 names.
+	Inbox []Inbox
 	// Counts since the start.
 	TasksScheduled uint64
 	Continued      uint64
@@ -59,6 +61,12 @@ type Timer struct {
 type SignalWait struct {
 	Name  events.SignalName
 	Index uint64
+}
+
+// Inbox counts the signals of one name: how many came, and how many of those the code has taken.
+type Inbox struct {
+	Name           events.SignalName
+	Received, Read uint64
 }
 
 // Activation is workflow code that is to run or runs.
