@@ -73,7 +73,8 @@ func (c *ContinuePending) Error() string {
 		c.Calls, c.First)
 }
 
-// Failure returns what the engine is told about an error of Activate or StepsDone.
+// Failure returns what the engine is told about an error that kept code from running: of Activate, StepsDone or the driver's
+// own.
 func Failure(err error) events.Failure {
 	f := events.Failure{Code: events.CodeWorkflowFailed, Message: err.Error(), Type: fmt.Sprintf("%T", err)}
 	var (
@@ -82,6 +83,8 @@ func Failure(err error) events.Failure {
 		misuse   *Misuse
 		pending  *ContinuePending
 		coded    interface{ FailureCode() string }
+		given    *events.Failure
+		refused  *events.Error
 	)
 	switch {
 	case errors.As(err, &mismatch), errors.As(err, &misuse):
@@ -93,14 +96,13 @@ func Failure(err error) events.Failure {
 		f.Code = events.CodeContinuePending
 	case errors.As(err, &coded):
 		f.Code = coded.FailureCode()
+	case errors.As(err, &given):
+		return *given
+	case errors.As(err, &refused):
+		f.Code = string(refused.Code)
 	}
-	if len(f.Message) > events.MaxFailureBytes {
-		f.Message = f.Message[:events.MaxFailureBytes-len(cutMark)] + cutMark
-	}
-	return f
+	return *events.ClipFailure(&f)
 }
-
-const cutMark = "… (cut)"
 
 // intend makes an intent of the code: it is compared with the history, or kept to be reported. With a fiber it may wait
 // for the next phase first, and it does not return when the history has something else.

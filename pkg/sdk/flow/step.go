@@ -48,7 +48,7 @@ func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, e
 
 type stepWork func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error)
 
-// stepCode is what a step's call carries to RunStep.
+// stepCode is what a step's call carries to TryStep.
 type stepCode struct {
 	work      stepWork
 	failureOf func(error) *events.Failure
@@ -67,35 +67,16 @@ func checkStep(label string, o stepOptions) error {
 	return nil
 }
 
-// Clock is the time in which a driver runs steps: the machine's, or a virtual one in tests.
-type Clock interface {
-	Now() time.Time
-	// Sleep waits for d, or until ctx has ended, and then returns why.
-	Sleep(ctx context.Context, d time.Duration) error
-}
-
-// RunStep executes a step for a driver of runs, with its retries in the worker. An error says that ctx ended before there was
-// an outcome: the step is to be executed again by whoever has the run next.
-func RunStep(ctx context.Context, clock Clock, call replay.StepCall) (replay.StepOutcome, error) {
+// TryStep makes one attempt of a step, for a driver of runs. RetryAfter is the delay that the code asked for before the next
+// attempt, negative when it did not; [replay.NextTry] says what follows a failure. When ctx has ended there is no outcome: the
+// step is to be executed again by whoever has the run next.
+func TryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, failure *events.Failure, retryAfter time.Duration) {
 	code := call.Work.(stepCode)
-	began := clock.Now()
-	for attempt := call.Attempt; ; attempt++ {
-		result, err := code.try(ctx, call, attempt)
-		if ctx.Err() != nil {
-			return replay.StepOutcome{}, context.Cause(ctx)
-		}
-		if err == nil {
-			return replay.StepOutcome{Step: call.Task.Step, Result: result, Attempts: attempt}, nil
-		}
-		now := clock.Now()
-		outcome, delay, again := replay.NextTry(call, attempt, code.failureOf(err), task.RetryDelay(err), now.Sub(began), events.TimeOf(now))
-		if !again {
-			return outcome, nil
-		}
-		if err := clock.Sleep(ctx, delay); err != nil {
-			return replay.StepOutcome{}, err
-		}
+	result, err := code.try(ctx, call, attempt)
+	if err != nil {
+		return events.Payload{}, code.failureOf(err), task.RetryDelay(err)
 	}
+	return result, nil, -1
 }
 
 // try makes one attempt.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -89,7 +88,7 @@ const maxCauses = 16
 // FailureOf returns err as it travels: with the code of the first error in its chain that has one, else code. It is the
 // one place where errors become failures.
 func FailureOf(err error, code string, payloads payload.Converter) *events.Failure {
-	return convert(err, code, payloads, 1)
+	return events.ClipFailure(convert(err, code, payloads, 1))
 }
 
 // RetryDelay returns the delay that err was marked with by [RetryAfter], negative when it was not.
@@ -105,7 +104,7 @@ func RetryDelay(err error) time.Duration {
 type failer interface{ Failure() *events.Failure }
 
 func convert(err error, code string, payloads payload.Converter, depth int) *events.Failure {
-	f := &events.Failure{Code: code, Message: cut(err.Error()), Type: typeOf(err)}
+	f := &events.Failure{Code: code, Message: err.Error(), Type: typeOf(err)}
 	var (
 		p     permanent
 		own   *Error
@@ -171,17 +170,3 @@ func bare(err error) error {
 }
 
 func typeOf(err error) string { return fmt.Sprintf("%T", bare(err)) }
-
-const cutMark = "… (cut)"
-
-// cut bounds a message, at the end of a character.
-func cut(s string) string {
-	if len(s) <= events.MaxFailureBytes {
-		return s
-	}
-	n := events.MaxFailureBytes - len(cutMark)
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + cutMark
-}
