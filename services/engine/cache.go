@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/engine/machine"
+)
+
+// entry is a run in memory. Idle runs are kept encoded until they are flushed, then forgotten; runs with open work stay
+// as far as the bound of the cache allows.
+type entry struct {
+	namespace  events.Namespace
+	workflowID events.WorkflowID
+	id         events.RunID
+
+	// run is nil while the run is encoded in row, and while it is broken.
+	run *machine.Run
+	row []byte
+	// broken is set while the run is quarantined.
+	broken *broken
+	// seq is the newest record of the run that the entry includes.
+	seq events.Seq
+	// requests counts the answers kept for repeated requests to the run.
+	requests uint64
+	// dirty says that the stored row is older.
+	dirty bool
+}
+
+// broken is what is known of a quarantined run.
+type broken struct {
+	reason string
+	since  events.Time
+	next   events.EventNumber
+	// recorded says that the log has RunQuarantined.
+	recorded bool
+	parked   []events.Envelope
+	dropped  uint64
+}
+
+// next returns the number that the run's next event will have.
+func (e *entry) next() events.EventNumber {
+	if e.broken != nil {
+		return e.broken.next
+	}
+	return e.run.Next()
+}
+
+// Versions and kinds of a row in the run store.
+const (
+	rowVersion    = 1
+	rowRun        = 0
+	rowBroken     = 1
+	rowPrefixSize = 2
+)
+
+var errRow = errors.New("the row of a run is damaged")
+
+// encode returns the row of the entry: what it includes, then the run or, while it is quarantined, what is known of it.
+func (e *entry) encode() []byte {
+	b := make([]byte, 0, 256)
+	kind := byte(rowRun)
+	if e.broken != nil {
+		kind = rowBroken
+	}
+	b = append(b, rowVersion, kind)
+	b = binary.AppendUvarint(b, uint64(e.seq))
+	b = binary.AppendUvarint(b, e.requests)
+	switch {
+	case e.broken != nil:
+		b = appendText(b, string(e.namespace))
+		b = appendText(b, string(e.workflowID))
+		b = appendText(b, e.broken.reason)
+		b = binary.AppendVarint(b, int64(e.broken.since))
+		b = binary.AppendUvarint(b, uint64(e.broken.next))
+	case e.run == nil:
+		b = append(b, e.row...)
+	default:
+		b = e.run.AppendTo(b)
+	}
+	return b
+}
+
+// decodeEntry reads a row. The entry of a damaged row has what could be read: seq and requests, or nothing.
+func decodeEntry(id events.RunID, row []byte) (*entry, error) {
+	e := &entry{id: id}
+	if len(row) < rowPrefixSize || row[0] != rowVersion || row[1] > rowBroken {
+		return e, fmt.Errorf("%w: it does not begin like one of this version", errRow)
+	}
+	d := fields{b: row[rowPrefixSize:]}
+	e.seq, e.requests = events.Seq(d.uint()), d.uint()
+	if row[1] == rowBroken {
+		e.namespace, e.workflowID = events.Namespace(d.text()), events.WorkflowID(d.text())
+		e.broken = &broken{reason: d.text(), since: events.Time(d.int()), recorded: true}
+		e.broken.next = events.EventNumber(d.uint())
+		if d.short {
+			return &entry{id: id}, fmt.Errorf("%w: it ends too early", errRow)
+		}
+		return e, nil
+	}
+	if d.short {
+		return &entry{id: id}, fmt.Errorf("%w: it ends too early", errRow)
+	}
+	run, err := machine.Decode(d.b)
+	if err != nil {
+		return e, err
+	}
+	if run.ID() != id {
+		return e, fmt.Errorf("%w: it is that of run %s", errRow, run.ID())
+	}
+	e.run, e.namespace, e.workflowID = run, run.Namespace(), run.WorkflowID()
+	return e, nil
+}
+
+// settle encodes an idle run, so that it leaves the heap.
+func (e *entry) settle() {
+	if e.run != nil && e.run.Idle() {
+		e.row = e.run.AppendTo(nil)
+		e.run = nil
+	}
+}
+
+// load returns the entry of a run with its state decoded, nil if the run is not known. A run whose row is damaged is built
+// again from its history; one that cannot be is returned as broken.
+func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
+	if e := p.runs[id]; e != nil {
+		if e.run == nil && e.broken == nil {
+			run, err := machine.Decode(e.row)
+			if err != nil {
+				return e, p.repair(ctx, e, err)
+			}
+			e.run, e.row = run, nil
+		}
+		return e, nil
+	}
+	row, err := p.deps.Runs.Run(ctx, p.id, id)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	e, err := decodeEntry(id, row)
+	if err != nil {
+		if err := p.repair(ctx, e, err); err != nil {
+			return nil, err
+		}
+	}
+	p.runs[id] = e
+	return e, nil
+}
+
+// evict forgets entries that the run store has, until the cache is within its bound: idle ones first.
+func (p *partition) evict() {
+	for id, e := range p.runs {
+		if !e.dirty && e.run == nil && (e.broken == nil || len(e.broken.parked) == 0) {
+			delete(p.runs, id)
+		}
+	}
+	for id, e := range p.runs {
+		if len(p.runs) <= p.options.CachedRuns {
+			return
+		}
+		if !e.dirty && e.broken == nil {
+			delete(p.runs, id)
+		}
+	}
+}
+
+// fields reads values off b; short is set when b ends too early.
+type fields struct {
+	b     []byte
+	short bool
+}
+
+func (d *fields) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	return v * uint64(d.advance(n))
+}
+
+func (d *fields) int() int64 {
+	v, n := binary.Varint(d.b)
+	return v * int64(d.advance(n))
+}
+
+// advance takes n bytes off and returns 1, or notes that there are none and returns 0.
+func (d *fields) advance(n int) int {
+	if n <= 0 || d.short {
+		d.short, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return 1
+}
+
+func (d *fields) text() string {
+	n := d.uint()
+	if n > uint64(len(d.b)) {
+		d.short, d.b = true, nil
+		return ""
+	}
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}

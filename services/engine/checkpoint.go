@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/runstore"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// A flush comes after so many records or so much time, whichever is first.
+const (
+	flushRecords = 10_000
+	flushEvery   = 10 * time.Second
+	// flushAnswers bounds the answers that wait for a flush.
+	flushAnswers = 20_000
+)
+
+// stateVersion is the first byte of a checkpoint's state.
+const stateVersion = 1
+
+// flushDue reports whether rows are to be written.
+func (p *partition) flushDue() bool {
+	switch {
+	case p.unflushed == 0:
+		return false
+	case len(p.quarantines) > 0:
+		return true // the list of quarantined runs is asked for by people
+	}
+	return p.unflushed >= flushRecords || len(p.answers) >= flushAnswers || p.time.Sub(p.flushed) >= flushEvery
+}
+
+// flush writes all rows that the store does not have, and with them the checkpoint that says so: recovery begins at the
+// record after the newest one. Everything up to that record is durable before. The log is trimmed to the checkpoint before
+// this one, which a later commit has made durable too.
+func (p *partition) flush(ctx context.Context) error {
+	p.forgetIdleSessions()
+	c := runstore.Changes{Checkpoint: &runstore.Checkpoint{Next: p.seq + 1, State: p.state()}, PutEnded: p.ended}
+	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty })
+	for _, e := range dirty {
+		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})
+	}
+	for key, newest := range p.newest {
+		c.PutNewest = append(c.PutNewest, runstore.NewestRow{Namespace: key.namespace, WorkflowID: key.id, Newest: newest})
+	}
+	for key, kept := range p.answers {
+		row := runstore.AnswerRow{RunID: key.run, Request: key.request}
+		if kept == nil {
+			c.DeleteAnswers = append(c.DeleteAnswers, row)
+		} else {
+			row.KeptAnswer = *kept
+			c.PutAnswers = append(c.PutAnswers, row)
+		}
+	}
+	for id, q := range p.quarantines {
+		if q == nil {
+			c.DeleteQuarantined = append(c.DeleteQuarantined, id)
+		} else {
+			c.PutQuarantined = append(c.PutQuarantined, *q)
+		}
+	}
+	sortChanges(&c)
+	if err := p.deps.Runs.Write(ctx, p.id, c); err != nil {
+		return fmt.Errorf("writing rows of partition %d: %w", p.id, err)
+	}
+	for _, e := range dirty {
+		e.dirty = false
+	}
+	clear(p.newest)
+	clear(p.answers)
+	clear(p.quarantines)
+	p.ended = nil
+	p.unflushed, p.flushed = 0, p.time
+	p.evict()
+	before := p.checkpoint
+	p.checkpoint = p.seq + 1
+	if err := p.deps.Log.Trim(p.id, before); err != nil {
+		return fmt.Errorf("trimming partition %d: %w", p.id, err)
+	}
+	return nil
+}
+
+// sortChanges orders rows, so that what is written does not depend on chance.
+func sortChanges(c *runstore.Changes) {
+	answers := func(a, b runstore.AnswerRow) int {
+		return cmp.Or(cmp.Compare(string(a.RunID[:]), string(b.RunID[:])), cmp.Compare(a.Request, b.Request))
+	}
+	slices.SortFunc(c.PutNewest, func(a, b runstore.NewestRow) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.WorkflowID, b.WorkflowID))
+	})
+	slices.SortFunc(c.PutAnswers, answers)
+	slices.SortFunc(c.DeleteAnswers, answers)
+	slices.SortFunc(c.PutQuarantined, func(a, b runstore.QuarantinedRun) int { return cmp.Compare(string(a.RunID[:]), string(b.RunID[:])) })
+	slices.SortFunc(c.DeleteQuarantined, func(a, b events.RunID) int { return cmp.Compare(string(a[:]), string(b[:])) })
+}
+
+// state encodes what the checkpoint keeps beside the rows: the name of the log, its time and the sessions.
+func (p *partition) state() []byte {
+	b := []byte{stateVersion}
+	b = appendText(b, p.cluster)
+	b = binary.AppendUvarint(b, uint64(p.deps.Log.Partitions()))
+	b = binary.AppendVarint(b, int64(p.time))
+	b = binary.AppendVarint(b, int64(p.swept))
+	ids := make([]events.SessionID, 0, len(p.sessions))
+	for id := range p.sessions {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = binary.AppendUvarint(b, uint64(id))
+		b = binary.AppendUvarint(b, p.sessions[id].n)
+		b = binary.AppendVarint(b, int64(p.sessions[id].last))
+	}
+	return b
+}
+
+func errPartitions(made uint64, now int) error {
+	return fmt.Errorf("the log was made with %d partitions and is opened with %d; the number is fixed at its creation", made, now)
+}
+
+// restore takes over the state of a checkpoint; none is the state of an empty log.
+func (p *partition) restore(state []byte) error {
+	if len(state) == 0 {
+		return nil
+	}
+	if state[0] != stateVersion {
+		return fmt.Errorf("its state has version %d, this build reads %d: upgrade", state[0], stateVersion)
+	}
+	d := fields{b: state[1:]}
+	p.cluster = d.text()
+	if n := d.uint(); !d.short && n != uint64(p.deps.Log.Partitions()) {
+		return errPartitions(n, p.deps.Log.Partitions())
+	}
+	p.time, p.swept = events.Time(d.int()), events.Time(d.int())
+	p.flushed = p.time
+	for range d.uint() {
+		id := events.SessionID(d.uint())
+		p.sessions[id] = &session{n: d.uint(), last: events.Time(d.int())}
+		if d.short {
+			break
+		}
+	}
+	if d.short {
+		return errors.New("its state is damaged")
+	}
+	return nil
+}

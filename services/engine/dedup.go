@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/runstore"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// Bounds of what is remembered to recognize repeated commands.
+const (
+	maxSessions       = 10_000
+	sessionIdle       = 24 * time.Hour
+	recentAnswers     = 16_384
+	requestsKept      = 1_000 // per run
+	requestKept       = 24 * time.Hour
+	maxMessageBytes   = 512 // of a kept answer
+	requestSlotPrefix = " " // no request id has one
+)
+
+// session is what is known of one life of a gateway: the highest command that was handled.
+type session struct {
+	n    uint64
+	last events.Time
+}
+
+type stamp struct {
+	session events.SessionID
+	n       uint64
+}
+
+// recent is a bounded memory of answers to stamped commands, for those the transport repeats.
+type recent struct {
+	answers map[stamp]events.Answer
+	order   []stamp // a ring once it is full
+	oldest  int
+}
+
+func (r *recent) add(a events.Answer) {
+	if r.answers == nil {
+		r.answers = make(map[stamp]events.Answer)
+	}
+	s := stamp{a.Session, a.N}
+	if _, ok := r.answers[s]; ok {
+		return
+	}
+	if len(r.order) < recentAnswers {
+		r.order = append(r.order, s)
+	} else {
+		delete(r.answers, r.order[r.oldest])
+		r.order[r.oldest] = s
+		r.oldest = (r.oldest + 1) % recentAnswers
+	}
+	r.answers[s] = a
+}
+
+// repeated returns the answer to a command that the transport repeats.
+func (p *partition) repeated(env events.Envelope) (events.Answer, bool) {
+	if env.Session == 0 {
+		return events.Answer{}, false
+	}
+	s, ok := p.sessions[env.Session]
+	if !ok || env.N > s.n {
+		return events.Answer{}, false
+	}
+	a, ok := p.recent.answers[stamp{env.Session, env.N}]
+	if !ok {
+		a = events.Answer{
+			RequestID: env.RequestID, Session: env.Session, N: env.N, RunID: env.RunID, Code: events.Accepted,
+			Message: "the command was handled before; its answer is no longer kept here",
+		}
+	}
+	a.Duplicate = true
+	return a, true
+}
+
+// handled remembers what an answer tells of its session.
+func (p *partition) handled(a events.Answer, at events.Time) {
+	if a.Session == 0 {
+		return
+	}
+	s := p.sessions[a.Session]
+	if s == nil {
+		if len(p.sessions) >= maxSessions {
+			p.forgetSession()
+		}
+		s = &session{}
+		p.sessions[a.Session] = s
+	}
+	s.n, s.last = max(s.n, a.N), at
+	if !a.Duplicate {
+		p.recent.add(a)
+	}
+}
+
+// forgetSession forgets the session that was silent for longest.
+func (p *partition) forgetSession() {
+	var oldest events.SessionID
+	for id, s := range p.sessions {
+		if o := p.sessions[oldest]; o == nil || s.last < o.last || (s.last == o.last && id < oldest) {
+			oldest = id
+		}
+	}
+	delete(p.sessions, oldest)
+}
+
+// forgetIdleSessions forgets those that were silent for a day.
+func (p *partition) forgetIdleSessions() {
+	for id, s := range p.sessions {
+		if p.time.Sub(s.last) > sessionIdle {
+			delete(p.sessions, id)
+		}
+	}
+}
+
+type requestKey struct {
+	run     events.RunID
+	request events.RequestID
+}
+
+// keeps reports whether an answer is kept for repetitions of its request. Refusals are not: they changed nothing, and the
+// request may be tried again. Starts are recognized by their run id, and asking changes nothing.
+func keeps(a events.Answer) bool {
+	return a.RequestID != "" && a.Code == events.OK && !a.Duplicate && a.Status == events.StatusUnknown
+}
+
+// asked returns the answer given before to the same request.
+func (p *partition) asked(ctx context.Context, run events.RunID, env events.Envelope) (events.Answer, bool, error) {
+	if env.RequestID == "" || run.IsZero() {
+		return events.Answer{}, false, nil
+	}
+	switch env.Command.(type) {
+	case events.StartWorkflow, events.GetRun:
+		return events.Answer{}, false, nil
+	default:
+	}
+	kept, err := p.kept(ctx, requestKey{run, env.RequestID})
+	if err != nil || kept == nil || p.time.Sub(kept.At) > requestKept {
+		return events.Answer{}, false, err
+	}
+	a := kept.Answer
+	a.RequestID, a.Session, a.N, a.Duplicate = env.RequestID, env.Session, env.N, true
+	return a, true, nil
+}
+
+// kept returns an answer row as it will be after the next flush, nil if there is none.
+func (p *partition) kept(ctx context.Context, k requestKey) (*runstore.KeptAnswer, error) {
+	if kept, ok := p.answers[k]; ok {
+		return kept, nil
+	}
+	kept, ok, err := p.deps.Runs.Answer(ctx, p.id, k.run, k.request)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &kept, nil
+}
+
+// keep remembers the answer to a request, and forgets the one that was kept requestsKept requests before. Beside each
+// answer a row under the request's number modulo requestsKept names it, so that the old one is found.
+func (p *partition) keep(ctx context.Context, e *entry, a events.Answer, at events.Time) error {
+	slot := requestKey{e.id, events.RequestID(fmt.Sprintf("%s%d", requestSlotPrefix, e.requests%requestsKept))}
+	if e.requests >= requestsKept {
+		old, err := p.kept(ctx, slot)
+		if err != nil {
+			return err
+		}
+		if old != nil && old.Answer.RequestID != a.RequestID {
+			p.answers[requestKey{e.id, old.Answer.RequestID}] = nil
+		}
+	}
+	e.requests++
+	if len(a.Message) > maxMessageBytes {
+		a.Message = a.Message[:maxMessageBytes]
+	}
+	a.Session, a.N = 0, 0
+	p.answers[requestKey{e.id, a.RequestID}] = &runstore.KeptAnswer{Answer: a, At: at}
+	p.answers[slot] = &runstore.KeptAnswer{Answer: events.Answer{RequestID: a.RequestID}, At: at}
+	return nil
+}

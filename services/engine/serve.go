@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// How long a partition waits before it is recovered again, and before it looks at a clock that jumped.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+	clockLook  = time.Second
+)
+
+// serve owns a partition again and again until ctx ends. It returns an error when the journal is closed.
+func (e *Engine) serve(ctx context.Context, id events.Partition) error {
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		began := e.deps.Clock.Boot()
+		err := e.own(ctx, id)
+		if ctx.Err() != nil {
+			e.report(id, func(h *Health) { h.State, h.Reason = Stopped, "the engine stops" })
+			return nil
+		}
+		var stop *stopError
+		switch {
+		case errors.Is(err, journal.ErrClosed):
+			e.report(id, func(h *Health) { h.State, h.Reason = Stopped, err.Error() })
+			return fmt.Errorf("partition %d: %w", id, err)
+		case errors.As(err, &stop):
+			e.deps.Logger.Error("the partition is stopped", slog.Int("partition", int(id)), slog.String("error", err.Error()))
+			e.report(id, func(h *Health) { h.State, h.Reason = Stopped, err.Error() })
+			<-ctx.Done()
+			return nil
+		}
+		e.deps.Logger.Warn("the partition is recovered from the log", slog.Int("partition", int(id)), slog.String("error", err.Error()))
+		e.report(id, func(h *Health) { h.State, h.Reason = Starting, err.Error() })
+		if e.deps.Clock.Boot()-began > time.Minute {
+			pause = retryFirst
+		}
+		if !e.sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// own acquires a partition and serves it until that fails or ctx ends.
+func (e *Engine) own(ctx context.Context, id events.Partition) error {
+	owner, err := e.deps.Log.Acquire(ctx, id)
+	if err != nil {
+		return fmt.Errorf("acquiring: %w", err)
+	}
+	defer owner.Release()
+	p, err := recoverPartition(ctx, id, owner, e.deps, e.options)
+	if err != nil {
+		return err
+	}
+	now, err := e.now(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := e.commit(ctx, p, owner, p.begin(now)); err != nil {
+		return err
+	}
+	for {
+		if err := e.turn(ctx, p, owner); err != nil {
+			return err
+		}
+		if err := p.wait(ctx, owner); err != nil {
+			if ctx.Err() != nil {
+				return p.leave(context.WithoutCancel(ctx))
+			}
+			return err
+		}
+	}
+}
+
+// turn handles what waits, and what is due.
+func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) error {
+	now, err := e.now(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	commands := owner.Take(e.options.Batch)
+	began := e.deps.Clock.Boot()
+	step, err := p.Turn(context.WithoutCancel(ctx), now, commands)
+	if err != nil {
+		return err
+	}
+	e.deps.Observer.Turned(p.id, len(commands), len(step.Records), e.deps.Clock.Boot()-began)
+	return e.commit(ctx, p, owner, step)
+}
+
+// commit makes a step durable and lets it out. A step that has begun is not given up because ctx ends.
+func (e *Engine) commit(ctx context.Context, p *partition, owner journal.Owner, step journal.Step) error {
+	ctx = context.WithoutCancel(ctx)
+	if len(step.Records) > 0 || step.Consumed > 0 {
+		began := e.deps.Clock.Boot()
+		if err := owner.Commit(ctx, step); err != nil {
+			return fmt.Errorf("committing: %w", err)
+		}
+		e.deps.Observer.Committed(p.id, e.deps.Clock.Boot()-began)
+	}
+	if err := p.committed(ctx, step); err != nil {
+		return err
+	}
+	e.report(p.id, func(h *Health) {
+		h.State, h.Reason = Running, ""
+		h.Epoch, h.Owner, h.Applied, h.Turned = p.epoch, p.owner, p.seq, e.deps.Clock.Now()
+	})
+	return nil
+}
+
+// now returns the time for the next records. While the clock is in doubt the partition waits.
+func (e *Engine) now(ctx context.Context, id events.Partition) (events.Time, error) {
+	for {
+		now, err := e.guard.now()
+		if err == nil {
+			return now, nil
+		}
+		e.report(id, func(h *Health) { h.State, h.Reason = Paused, err.Error() })
+		if !e.sleep(ctx, clockLook) {
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// sleep waits and reports whether ctx goes on.
+func (e *Engine) sleep(ctx context.Context, d time.Duration) bool {
+	timer := e.deps.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C():
+		return true
+	}
+}
+
+// wait returns when a command waits or something may be due.
+func (p *partition) wait(ctx context.Context, owner journal.Owner) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	idle := sweepEvery
+	if p.unflushed > 0 {
+		idle = flushEvery
+	}
+	until, cancel := context.WithTimeout(ctx, idle)
+	defer cancel()
+	err := owner.Wait(until)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
