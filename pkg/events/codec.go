@@ -42,6 +42,9 @@ func DecodeRecord(b []byte) (*Record, error) {
 	for m := c.root(); c.in(&m); {
 		r.fields(&c)
 	}
+	if r.Schema > Schema { // it stood behind other fields, where no encoder puts it
+		return nil, &NewerSchemaError{Partition: r.Partition, Seq: r.Seq, Schema: r.Schema}
+	}
 	if c.err != nil {
 		return nil, located(c.err, r.Partition, r.Seq)
 	}
@@ -68,6 +71,9 @@ func DecodeEnvelope(b []byte) (Envelope, error) {
 	var e Envelope
 	for m := c.root(); c.in(&m); {
 		e.fields(&c)
+	}
+	if c.schema > Schema {
+		return Envelope{}, &NewerSchemaError{Schema: c.schema}
 	}
 	if c.err == nil && e.Command == nil {
 		c.corrupt("an envelope has no command")

@@ -30,7 +30,7 @@ type NewerSchemaError struct {
 
 // Error says what to upgrade.
 func (e *NewerSchemaError) Error() string {
-	where := "a command"
+	where := "the message"
 	if e.Seq != 0 {
 		where = fmt.Sprintf("the record at partition %d, seq %d", e.Partition, e.Seq)
 	}

@@ -91,7 +91,8 @@ func MakeRunID(unixMs int64, random [10]byte) RunID {
 	return id
 }
 
-// ParseRunID reads the canonical 36-character text of a run id, any version and variant.
+// ParseRunID reads the canonical 36-character text of a run id, any version and variant, except the one of zeros, which
+// means "none".
 func ParseRunID(s string) (RunID, error) {
 	var id RunID
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
@@ -99,6 +100,9 @@ func ParseRunID(s string) (RunID, error) {
 	}
 	if _, err := hex.Decode(id[:], []byte(strings.ReplaceAll(s, "-", ""))); err != nil {
 		return RunID{}, fmt.Errorf("run id %q is not a UUID: %w", s, err)
+	}
+	if id.IsZero() {
+		return RunID{}, fmt.Errorf("run id %q is the UUID that means none", s)
 	}
 	return id, nil
 }

@@ -228,8 +228,8 @@ func TestRotIsFound(t *testing.T) {
 	}
 	head := events.AppendFrame(nil, first)
 	for name, joined := range map[string][]byte{
-		"a frame after a frame":        append(bytes.Clone(head), events.AppendFrame(nil, second)...),
-		"a record twice": append(bytes.Clone(frame[:len(frame)-len(events.AppendFrame(nil, second))]), head...),
+		"a frame after a frame": append(bytes.Clone(head), events.AppendFrame(nil, second)...),
+		"a record twice":        append(bytes.Clone(frame[:len(frame)-len(events.AppendFrame(nil, second))]), head...),
 	} {
 		if _, err := events.DecodeFrame(joined); err == nil {
 			t.Errorf("%s was accepted", name)
