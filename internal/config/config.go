@@ -40,7 +40,7 @@ type Server struct {
 	RetentionHistory time.Duration `koanf:"retention_history"`
 	// DiskReserveBytes is the free space below which client commands are refused.
 	DiskReserveBytes int64 `koanf:"disk_reserve_bytes"`
-	// MaxPayloadBytes bounds one payload; at most 64 MiB.
+	// MaxPayloadBytes bounds one payload; at most 3 MiB.
 	MaxPayloadBytes int64 `koanf:"max_payload_bytes"`
 	// DrainTimeout bounds the time from SIGTERM to the end of the process.
 	DrainTimeout time.Duration `koanf:"drain_timeout"`
@@ -136,8 +136,8 @@ func (c Server) Validate() error {
 		return fmt.Errorf("%w: retention_history is %s; the least is 1h", ErrInvalid, c.RetentionHistory)
 	case c.DiskReserveBytes < 16<<20:
 		return fmt.Errorf("%w: disk_reserve_bytes is %d; the least is %d (16 MiB)", ErrInvalid, c.DiskReserveBytes, 16<<20)
-	case c.MaxPayloadBytes < 1<<10 || c.MaxPayloadBytes > 64<<20:
-		return fmt.Errorf("%w: max_payload_bytes is %d; it may be 1024 to %d (64 MiB)", ErrInvalid, c.MaxPayloadBytes, 64<<20)
+	case c.MaxPayloadBytes < 1<<10 || c.MaxPayloadBytes > 3<<20:
+		return fmt.Errorf("%w: max_payload_bytes is %d; it may be 1024 to %d (3 MiB)", ErrInvalid, c.MaxPayloadBytes, 3<<20)
 	case c.DrainTimeout <= 0:
 		return fmt.Errorf("%w: drain_timeout is %s; it must be above 0", ErrInvalid, c.DrainTimeout)
 	}
