@@ -68,7 +68,8 @@ func (c *Core) deliverActivation(w *worker, d Delivery) {
 	}
 	w.freeActivations--
 	c.holdActivation(w, ref, handing)
-	c.emit(Hand{Conn: w.conn, Delivery: d})
+	_, live := w.live[ref.RunID]
+	c.emit(Hand{Conn: w.conn, Delivery: d, Live: live})
 }
 
 func (a *activation) olderThan(b Activation) bool {

@@ -173,6 +173,8 @@ func (c *Core) handle(in Input) {
 		c.forget(in.Call)
 	case SendResult:
 		c.sendResult(in)
+	case Inspect:
+		c.inspect(in)
 	}
 }
 

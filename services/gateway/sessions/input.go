@@ -189,6 +189,9 @@ type Await struct {
 // Forget gives up a call. Its command, once sent, still counts.
 type Forget struct{ Call Call }
 
+// Inspect asks what workers hold.
+type Inspect struct{ Call Call }
+
 // SendResult is what became of a [Send].
 type SendResult struct {
 	Partition events.Partition
@@ -228,3 +231,4 @@ func (Ask) input()                  {}
 func (Await) input()                {}
 func (Forget) input()               {}
 func (SendResult) input()           {}
+func (Inspect) input()              {}

@@ -65,6 +65,21 @@ type Refuse struct {
 type Hand struct {
 	Conn     Conn
 	Delivery Delivery
+	// Live says that the worker has the run of an activation in memory, as far as is known.
+	Live bool
+}
+
+// Inspection answers an [Inspect], sorted by worker id.
+type Inspection struct {
+	Call    Call
+	Workers []WorkerState
+}
+
+// WorkerState is a worker and what it holds.
+type WorkerState struct {
+	ID          events.WorkerID
+	Tasks       []Attempt
+	Activations []Activation
 }
 
 // StopTask tells a worker to stop an attempt.
@@ -156,3 +171,4 @@ func (AckTask) output()       {}
 func (AckActivation) output() {}
 func (DropRun) output()       {}
 func (Report) output()        {}
+func (Inspection) output()    {}

@@ -235,3 +235,19 @@ func (w *worker) sortedActivations() []*activation {
 }
 
 func compareRuns(a, b events.RunID) int { return slices.Compare(a[:], b[:]) }
+
+func (c *Core) inspect(in Inspect) {
+	all := c.sortedWorkers()
+	states := make([]WorkerState, 0, len(all))
+	for _, w := range all {
+		state := WorkerState{ID: w.ID}
+		for _, t := range w.sortedTasks() {
+			state.Tasks = append(state.Tasks, t.Attempt)
+		}
+		for _, a := range w.sortedActivations() {
+			state.Activations = append(state.Activations, a.Activation)
+		}
+		states = append(states, state)
+	}
+	c.emit(Inspection{Call: in.Call, Workers: states})
+}

@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
+)
+
+// callTable has the calls that wait for the loop. Its bound is that of the core and of the streams' open calls.
+type callTable struct {
+	mu   sync.Mutex
+	open map[sessions.Call]*call
+}
+
+// call is one wait for outputs of the core: at most a Waiting and what ends it.
+type call struct {
+	id  sessions.Call
+	out chan sessions.Output
+}
+
+func (g *Gateway) open() *call {
+	c := &call{id: sessions.Call(g.nextCall.Add(1)), out: make(chan sessions.Output, 2)}
+	g.calls.mu.Lock()
+	g.calls.open[c.id] = c
+	g.calls.mu.Unlock()
+	return c
+}
+
+func (g *Gateway) closeCall(c *call) {
+	g.calls.mu.Lock()
+	delete(g.calls.open, c.id)
+	g.calls.mu.Unlock()
+}
+
+func (t *callTable) deliver(id sessions.Call, out sessions.Output) {
+	t.mu.Lock()
+	c := t.open[id]
+	t.mu.Unlock()
+	if c != nil {
+		c.out <- out // never full: see call
+	}
+}
+
+// next waits for the call's next output.
+func (g *Gateway) next(ctx context.Context, c *call) (sessions.Output, error) {
+	select {
+	case out := <-c.out:
+		return out, nil
+	case <-ctx.Done():
+		g.post(sessions.Forget{Call: c.id})
+		return nil, ctx.Err()
+	case <-g.stopped:
+		return nil, errStopping
+	}
+}
+
+var errStopping = &events.Error{Code: events.Unavailable, Message: "the server is stopping", RetryAfterMs: 1000}
+
+// ask sends a command and waits for the engine's answer, at most for the answer timeout.
+func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.options.AnswerTimeout)
+	defer cancel()
+	c := g.open()
+	defer g.closeCall(c)
+	g.post(sessions.Ask{Call: c.id, Envelope: env})
+	out, err := g.next(ctx, c)
+	if err != nil {
+		return sessions.Reply{}, err
+	}
+	reply, ok := out.(sessions.Reply)
+	switch {
+	case !ok:
+		return reply, &events.Error{Code: events.Internal, Message: "a command was answered with something else"}
+	case reply.Err != nil:
+		return reply, reply.Err
+	}
+	return reply, refusal(reply.Answer)
+}
+
+// refusal is the error that an answer means; nil when it is none.
+func refusal(a events.Answer) error {
+	switch a.Code {
+	case events.OK, events.Accepted, events.Stale:
+		return nil
+	case events.InboxFull, events.RunCompleting, events.Overloaded, events.DiskFull, events.Unavailable:
+		return &events.Error{Code: a.Code, Message: a.Message, RunID: a.RunID, RetryAfterMs: 1000}
+	default:
+		return &events.Error{Code: a.Code, Message: a.Message, RunID: a.RunID}
+	}
+}

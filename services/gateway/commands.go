@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/metadata"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
+)
+
+// idempotencyKey is the metadata (in REST: the header Idempotency-Key) that makes a request repeatable.
+const idempotencyKey = "idempotency-key"
+
+// service implements the public gRPC services on a gateway.
+type service struct {
+	apiv1.UnimplementedWorkflowServiceServer
+	*Gateway
+}
+
+// StartWorkflow starts a run.
+func (s service) StartWorkflow(ctx context.Context, r *apiv1.StartWorkflowRequest) (*apiv1.StartWorkflowResponse, error) {
+	response, err := s.start(ctx, r)
+	return response, asStatus(err)
+}
+
+func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*apiv1.StartWorkflowResponse, error) {
+	if err := g.admit(); err != nil {
+		return nil, err
+	}
+	wait, err := waitTime(r.GetWait())
+	if err != nil {
+		return nil, err
+	}
+	env, err := wire.FromStart(r, g.options.MaxPayloadBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.identify(ctx, &env); err != nil {
+		return nil, err
+	}
+	start, ok := env.Command.(events.StartWorkflow)
+	if !ok {
+		return nil, &events.Error{Code: events.Internal, Message: "a start became something else"}
+	}
+	if start.Input, err = g.spill(ctx, env.Namespace, env.RunID, start.Input); err != nil {
+		return nil, err
+	}
+	env.Command = start
+	response := &apiv1.StartWorkflowResponse{WorkflowId: string(env.WorkflowID), RunId: env.RunID.String()}
+	reply, err := g.ask(ctx, env)
+	switch {
+	case err != nil && g.options.CommandsLogged && errors.Is(err, context.DeadlineExceeded):
+		response.Accepted = true
+		return response, nil
+	case err != nil:
+		return nil, err
+	}
+	response.RunId, response.Started = reply.Answer.RunID.String(), reply.Answer.Started
+	response.Token = tokenOf(reply)
+	if wait > 0 {
+		outcome, err := g.outcome(ctx, target{env.Namespace, env.WorkflowID, reply.Answer.RunID}, wait)
+		if err != nil {
+			return nil, err
+		}
+		if outcome.GetStatus() != apiv1.Status_STATUS_RUNNING {
+			response.Outcome = outcome
+		}
+	}
+	return response, nil
+}
+
+// identify gives a start the ids it lacks. A start without a workflow id gets its run id as one, so that a repetition with
+// the same idempotency key meets the run it has made.
+func (g *Gateway) identify(ctx context.Context, env *events.Envelope) error {
+	if env.RunID.IsZero() {
+		if key := idempotencyKeyOf(ctx); key != "" {
+			if err := events.RequestID(key).Validate(); err != nil {
+				return &events.Error{Code: events.BadIDCode, Message: "Idempotency-Key: " + err.Error()}
+			}
+			env.RunID = runIDFromKey(env.Namespace, env.WorkflowID, key)
+		} else {
+			var random [10]byte
+			if _, err := rand.Read(random[:]); err != nil {
+				return fmt.Errorf("no randomness for a run id: %w", err)
+			}
+			env.RunID = events.MakeRunID(g.deps.Clock.Now().UnixMilli(), random)
+		}
+	}
+	if env.WorkflowID == "" {
+		env.WorkflowID = events.WorkflowID(env.RunID.String())
+	}
+	return nil
+}
+
+func idempotencyKeyOf(ctx context.Context) string {
+	if keys := metadata.ValueFromIncomingContext(ctx, idempotencyKey); len(keys) > 0 {
+		return keys[0]
+	}
+	return ""
+}
+
+// runIDFromKey makes the run id of a start with an idempotency key: the key itself when it is a UUID, else a hash of it
+// and of what it is about (a UUID of version 8).
+func runIDFromKey(ns events.Namespace, id events.WorkflowID, key string) events.RunID {
+	if run, err := events.ParseRunID(key); err == nil && !run.IsZero() {
+		return run
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%d:%s%s", len(ns), ns, len(id), id, key))
+	run := events.RunID(sum[:16])
+	run[6] = run[6]&0x0f | 0x80
+	run[8] = run[8]&0x3f | 0x80
+	return run
+}
+
+// SignalWorkflow adds a signal to the inbox of an open run.
+func (s service) SignalWorkflow(ctx context.Context, r *apiv1.SignalWorkflowRequest) (*apiv1.SignalWorkflowResponse, error) {
+	response, err := s.signal(ctx, r)
+	return response, asStatus(err)
+}
+
+func (g *Gateway) signal(ctx context.Context, r *apiv1.SignalWorkflowRequest) (*apiv1.SignalWorkflowResponse, error) {
+	env, err := wire.FromSignal(r, g.options.MaxPayloadBytes)
+	if err != nil {
+		return nil, err
+	}
+	signal, ok := env.Command.(events.SignalWorkflow)
+	if !ok {
+		return nil, &events.Error{Code: events.Internal, Message: "a signal became something else"}
+	}
+	if len(signal.Input.Data) > events.InlinePayloadBytes {
+		if env.RunID.IsZero() {
+			// A blob belongs to a run, so the run has to be known before.
+			reply, err := g.getRun(ctx, target{env.Namespace, env.WorkflowID, env.RunID})
+			if err != nil {
+				return nil, err
+			}
+			env.RunID = reply.Answer.RunID
+		}
+		if signal.Input, err = g.spill(ctx, env.Namespace, env.RunID, signal.Input); err != nil {
+			return nil, err
+		}
+		env.Command = signal
+	}
+	run, token, err := g.steer(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.SignalWorkflowResponse{RunId: run, Token: token}, nil
+}
+
+// CancelWorkflow asks an open run to cancel.
+func (s service) CancelWorkflow(ctx context.Context, r *apiv1.CancelWorkflowRequest) (*apiv1.CancelWorkflowResponse, error) {
+	response, err := s.cancel(ctx, r)
+	return response, asStatus(err)
+}
+
+func (g *Gateway) cancel(ctx context.Context, r *apiv1.CancelWorkflowRequest) (*apiv1.CancelWorkflowResponse, error) {
+	env, err := wire.FromCancel(r)
+	if err != nil {
+		return nil, err
+	}
+	run, token, err := g.steer(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.CancelWorkflowResponse{RunId: run, Token: token}, nil
+}
+
+// TerminateWorkflow ends an open run at once.
+func (s service) TerminateWorkflow(ctx context.Context, r *apiv1.TerminateWorkflowRequest) (*apiv1.TerminateWorkflowResponse, error) {
+	response, err := s.terminate(ctx, r)
+	return response, asStatus(err)
+}
+
+func (g *Gateway) terminate(ctx context.Context, r *apiv1.TerminateWorkflowRequest) (*apiv1.TerminateWorkflowResponse, error) {
+	env, err := wire.FromTerminate(r)
+	if err != nil {
+		return nil, err
+	}
+	run, token, err := g.steer(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.TerminateWorkflowResponse{RunId: run, Token: token}, nil
+}
+
+// ReleaseWorkflow takes a run out of quarantine.
+func (s service) ReleaseWorkflow(ctx context.Context, r *apiv1.ReleaseWorkflowRequest) (*apiv1.ReleaseWorkflowResponse, error) {
+	env, err := wire.FromRelease(r)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	run, token, err := s.steer(ctx, env)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &apiv1.ReleaseWorkflowResponse{RunId: run, Token: token}, nil
+}
+
+// steer sends a command to a run that exists.
+func (g *Gateway) steer(ctx context.Context, env events.Envelope) (run string, token *apiv1.Token, err error) {
+	if err := g.admit(); err != nil {
+		return "", nil, err
+	}
+	if key := idempotencyKeyOf(ctx); env.RequestID == "" && key != "" {
+		env.RequestID = events.RequestID(key)
+		if err := env.RequestID.Validate(); err != nil {
+			return "", nil, &events.Error{Code: events.BadIDCode, Message: "Idempotency-Key: " + err.Error()}
+		}
+	}
+	reply, err := g.ask(ctx, env)
+	if err != nil {
+		return "", nil, err
+	}
+	return reply.Answer.RunID.String(), tokenOf(reply), nil
+}
+
+func tokenOf(reply sessions.Reply) *apiv1.Token {
+	return &apiv1.Token{Partition: uint32(reply.Partition), Seq: uint64(reply.Seq)}
+}
+
+// getRun asks the engine, through the log, for a run.
+func (g *Gateway) getRun(ctx context.Context, t target) (sessions.Reply, error) {
+	return g.ask(ctx, events.Envelope{Namespace: t.namespace, WorkflowID: t.workflow, RunID: t.run, Command: events.GetRun{}})
+}
+
+// admit refuses what comes while the gateway drains.
+func (g *Gateway) admit() error {
+	if g.draining.Load() {
+		return errStopping
+	}
+	return nil
+}

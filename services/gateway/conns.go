@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
+)
+
+// connTable has the workers' streams.
+type connTable struct {
+	mu   sync.Mutex
+	open map[sessions.Conn]*conn
+}
+
+// conn is one stream of a worker, between its goroutines and the loop.
+type conn struct {
+	gateway *Gateway
+	id      sessions.Conn
+	worker  sessions.Worker
+	wake    chan struct{} // has a value when out may have something
+	heard   atomic.Int64  // clock's boot time in nanoseconds when the worker said something last
+
+	mu     sync.Mutex
+	out    []sessions.Output // bounded by the credits of the worker and what it has sent
+	asked  []replayAsk
+	closed bool
+	// given are the activations the worker has, by run: what replay requests may ask about.
+	given map[events.RunID]given
+}
+
+// given is an activation handed to a worker.
+type given struct {
+	open      *events.OpenActivation
+	partition events.Partition
+}
+
+func (g *Gateway) newConn(worker sessions.Worker) *conn {
+	c := &conn{
+		gateway: g, id: sessions.Conn(g.nextConn.Add(1)), worker: worker, wake: make(chan struct{}, 1), given: make(map[events.RunID]given),
+	}
+	g.conns.mu.Lock()
+	defer g.conns.mu.Unlock()
+	g.conns.open[c.id] = c
+	return c
+}
+
+// push gives an output to a stream's writer; one that is closed meanwhile does not need it.
+func (t *connTable) push(id sessions.Conn, out sessions.Output) {
+	t.mu.Lock()
+	c := t.open[id]
+	t.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	c.out = append(c.out, out)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *conn) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// post hands inputs of this stream to the loop, unless the stream is closed: nothing may come after its Leave.
+func (c *conn) post(in ...sessions.Input) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.gateway.post(in...)
+	}
+}
+
+// close tells the loop that the stream is over.
+func (c *conn) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.gateway.post(sessions.Leave{Conn: c.id})
+	c.mu.Unlock()
+	c.gateway.conns.mu.Lock()
+	delete(c.gateway.conns.open, c.id)
+	c.gateway.conns.mu.Unlock()
+}
+
+// take returns what the writer is to do.
+func (c *conn) take() (out []sessions.Output, asked []replayAsk) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, asked = c.out, c.asked
+	c.out, c.asked = nil, nil
+	return out, asked
+}
+
+func (c *conn) give(run events.RunID, g given) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given[run] = g
+}
+
+func (c *conn) takeAway(ref sessions.Activation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if has, ok := c.given[ref.RunID]; ok && has.open.Activation.Activation == ref.Activation && has.open.Activation.Attempt == ref.Attempt {
+		delete(c.given, ref.RunID)
+	}
+}
+
+func (c *conn) givenTo(ref sessions.Activation) (given, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	has, ok := c.given[ref.RunID]
+	return has, ok && has.open.Activation.Activation == ref.Activation && has.open.Activation.Attempt == ref.Attempt
+}
+
+// typeCache remembers the workflow types of runs that started lately, for the tasks handed out.
+type typeCache struct {
+	mu    sync.Mutex
+	of    map[events.RunID]events.WorkflowType
+	order []events.RunID
+}
+
+// cachedTypes bounds the cache.
+const cachedTypes = 1 << 15
+
+func (t *typeCache) note(r *events.Record) {
+	for _, e := range r.Events {
+		if started, ok := e.(events.RunStarted); ok {
+			t.put(r.RunID, started.Type)
+		}
+	}
+}
+
+func (t *typeCache) put(run events.RunID, name events.WorkflowType) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, there := t.of[run]; there {
+		return
+	}
+	t.of[run] = name
+	t.order = append(t.order, run)
+	if len(t.of) > cachedTypes {
+		half := len(t.order) / 2
+		for _, old := range t.order[:half] {
+			delete(t.of, old)
+		}
+		t.order = append([]events.RunID(nil), t.order[half:]...)
+	}
+}
+
+func (t *typeCache) get(run events.RunID) (events.WorkflowType, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name, ok := t.of[run]
+	return name, ok
+}

@@ -1,0 +1,221 @@
+// Package gateway is the one door of the suite: gRPC and REST for clients, streams for workers, queries, health and
+// metrics.
+//
+// What it decides is in the pure package sessions. This shell has one goroutine that turns it ([Gateway.loop]): worker
+// streams, clients' calls, the mailbox of the schedulers and the tail of the log feed it, and what it says goes out by
+// queues that do not block.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/blobstore"
+	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/inbox"
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
+)
+
+// Deps are the ports and tools of a gateway. All are needed except Health and Backlog.
+type Deps struct {
+	Sender   journal.Sender
+	Follower journal.Follower
+	// Partitions is the number of partitions of the log.
+	Partitions int
+	Archive    archive.Archive
+	Inbox      inbox.Inbox
+	Reader     readmodel.Reader
+	Blobs      blobstore.Store
+	Clock      clock.Clock
+	Log        *slog.Logger
+	Metrics    *prometheus.Registry
+	// Health tells how the components beside this gateway are; nil means there are none.
+	Health func() []Component
+	// Backlog tells what waits in the queues; nil means unknown.
+	Backlog func() []QueueBacklog
+}
+
+// Component is a part of the process as health shows it.
+type Component struct {
+	// Name is short and stable, such as "engine" or "disk".
+	Name  string
+	Ready bool
+	// Detail says in plain words why it is not ready, or how it is.
+	Detail string
+}
+
+// QueueBacklog is what waits for workers in one queue.
+type QueueBacklog struct {
+	Queue       events.TaskQueue
+	Tasks       int64
+	Activations int64
+}
+
+// Gateway is one life of a gateway.
+type Gateway struct {
+	deps    Deps
+	options Options
+	session events.SessionID
+	core    *sessions.Core // of the loop alone
+	in      inputs
+	calls   callTable
+	conns   connTable
+	types   typeCache
+	watches watchers
+	tail    tailState
+	workers presence
+	metrics *metrics
+
+	nextCall    atomic.Uint64
+	nextConn    atomic.Uint64
+	draining    atomic.Bool
+	openStreams atomic.Int64
+	openCalls   atomic.Int64
+	drained     chan struct{} // closed when draining begins
+	stopped     chan struct{} // closed when the loop has ended
+}
+
+// New makes a gateway; Run runs it. It fails when a port is missing or an option makes no sense.
+func New(deps Deps, options Options) (*Gateway, error) {
+	if err := deps.check(); err != nil {
+		return nil, err
+	}
+	if err := options.setDefaults(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		deps: deps, options: options, session: options.Session,
+		core: sessions.New(sessions.Config{
+			Session: options.Session, Partitions: deps.Partitions, Grace: options.Grace, ActivationDeadline: options.ActivationDeadline,
+			MaxCalls: options.MaxOpenCalls,
+		}),
+		drained: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	g.in.wake = make(chan struct{}, 1)
+	g.calls.open = make(map[sessions.Call]*call)
+	g.conns.open = make(map[sessions.Conn]*conn)
+	g.types.of = make(map[events.RunID]events.WorkflowType)
+	g.watches.runs = make(map[events.RunID]*watch)
+	g.tail.begin = make([]events.Seq, deps.Partitions)
+	g.workers.sessions = make(map[events.SessionID]*announced)
+	var err error
+	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func (d *Deps) check() error {
+	for _, part := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Sender", d.Sender == nil}, {"Follower", d.Follower == nil}, {"Partitions", d.Partitions <= 0}, {"Archive", d.Archive == nil},
+		{"Inbox", d.Inbox == nil}, {"Reader", d.Reader == nil}, {"Blobs", d.Blobs == nil}, {"Clock", d.Clock == nil},
+		{"Log", d.Log == nil}, {"Metrics", d.Metrics == nil},
+	} {
+		if part.missing {
+			return fmt.Errorf("gateway: %s is missing", part.name)
+		}
+	}
+	return nil
+}
+
+// Session returns the gateway's session: its stamp on commands and its name in the inbox.
+func (g *Gateway) Session() events.SessionID { return g.session }
+
+// Run serves until ctx ends, then drains: it takes nothing new, tells its streams, lets open calls finish within
+// Options.DrainTimeout, and closes its listeners. It returns nil after that, and an error when it cannot begin or
+// something it stands on fails.
+func (g *Gateway) Run(ctx context.Context) error {
+	for _, l := range []net.Listener{g.options.GRPC, g.options.HTTP} {
+		if err := checkLoopback(l); err != nil {
+			return err
+		}
+	}
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	tail, err := g.openTail(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { tail.Close() }()
+	mailbox, err := g.deps.Inbox.Open(base, g.session)
+	if err != nil {
+		return fmt.Errorf("open the gateway's mailbox: %w", err)
+	}
+	defer mailbox.Close()
+	reports, err := g.deps.Inbox.Reports(base)
+	if err != nil {
+		return fmt.Errorf("follow the workers: %w", err)
+	}
+	defer reports.Close()
+
+	var parts sync.WaitGroup
+	parts.Go(func() {
+		defer close(g.stopped)
+		if err := g.loop(base, &tail, mailbox); err != nil {
+			cancel(err)
+		}
+	})
+	parts.Go(func() { g.followWorkers(base, reports) })
+	server := g.grpcServer()
+	web := &http.Server{Handler: g.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	parts.Go(func() {
+		if err := server.Serve(g.options.GRPC); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			cancel(fmt.Errorf("serve gRPC: %w", err))
+		}
+	})
+	parts.Go(func() {
+		if err := web.Serve(g.options.HTTP); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("serve HTTP: %w", err))
+		}
+	})
+	g.deps.Log.Info("gateway serves",
+		slog.String("grpc", g.options.GRPC.Addr().String()), slog.String("http", g.options.HTTP.Addr().String()))
+
+	select {
+	case <-ctx.Done():
+	case <-base.Done():
+	}
+	g.drain(base, server, web)
+	failed := context.Cause(base)
+	cancel(nil)
+	parts.Wait()
+	return failed
+}
+
+// drain ends the serving within the time given for it.
+func (g *Gateway) drain(base context.Context, server *grpc.Server, web *http.Server) {
+	g.draining.Store(true)
+	close(g.drained)
+	ctx, cancel := context.WithTimeout(base, g.options.DrainTimeout)
+	defer cancel()
+	var ends sync.WaitGroup
+	ends.Go(func() {
+		if err := web.Shutdown(ctx); err != nil {
+			_ = web.Close()
+		}
+	})
+	ends.Go(func() {
+		stop := context.AfterFunc(ctx, server.Stop)
+		server.GracefulStop()
+		stop()
+	})
+	ends.Wait()
+	g.deps.Log.Info("gateway drained")
+}

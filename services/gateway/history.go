@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// readBytes is how much history is read at a time, in encoded bytes.
+const readBytes = 256 << 10
+
+// eventAt reads one event of a run and the record it is in.
+func (g *Gateway) eventAt(ctx context.Context, p events.Partition, run events.RunID, number events.EventNumber) (events.Event, *events.Record, error) {
+	records, _, err := g.deps.Archive.History(ctx, p, run, number, number, 1)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read event %d of run %s: %w", number, run, err)
+	}
+	for _, r := range records {
+		if number >= r.First && number <= r.Last() {
+			return r.Events[number-r.First], r, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("read event %d of run %s: %w", number, run, archive.ErrNotFound)
+}
+
+// walk calls visit for every event of a run numbered from first to last (0: the newest), until visit returns false.
+func (g *Gateway) walk(
+	ctx context.Context, p events.Partition, run events.RunID, first, last events.EventNumber,
+	visit func(r *events.Record, number events.EventNumber, e events.Event) bool,
+) error {
+	for next := first; next != 0; {
+		records, after, err := g.deps.Archive.History(ctx, p, run, next, last, readBytes)
+		if err != nil {
+			return fmt.Errorf("read the history of run %s: %w", run, err)
+		}
+		for _, r := range records {
+			for i, e := range r.Events {
+				number := r.First + events.EventNumber(i)
+				if number < next || (last != 0 && number > last) {
+					continue
+				}
+				if !visit(r, number, e) {
+					return nil
+				}
+			}
+		}
+		next = after
+	}
+	return nil
+}
+
+// call is what a task was called with, and how its history stands.
+type taskHistory struct {
+	scheduled *events.TaskScheduled
+	at        events.Time    // when it was called; 0 when unknown
+	details   events.Payload // of the last heartbeat kept
+	// over says that the given attempt has ended, by itself or with its run.
+	over bool
+}
+
+// taskHistory reads what is needed to hand out an attempt of a task. from is the number of its TaskScheduled, 0 when that
+// has to be looked for.
+func (g *Gateway) taskHistory(ctx context.Context, p events.Partition, task events.TaskID, attempt events.Attempt, from events.EventNumber) (taskHistory, error) {
+	var h taskHistory
+	ended := func(step events.Step, n events.Attempt) {
+		h.over = h.over || (step == task.Step && n >= attempt)
+	}
+	err := g.walk(ctx, p, task.Run, max(from, 1), 0, func(r *events.Record, _ events.EventNumber, e events.Event) bool {
+		switch e := e.(type) {
+		case events.TaskScheduled:
+			if e.Step == task.Step {
+				h.scheduled, h.at = &e, r.Time
+			}
+		case events.HeartbeatRecorded:
+			if e.Step == task.Step {
+				h.details = e.Details
+			}
+		case events.TaskAttemptFailed:
+			if e.Step == task.Step && !e.Details.IsZero() {
+				h.details = e.Details
+			}
+			ended(e.Step, e.Attempt)
+		case events.TaskCompleted:
+			ended(e.Step, max(e.Attempt, attempt))
+		case events.TaskFailed:
+			ended(e.Step, max(e.Attempt, attempt))
+		case events.TaskCancelled:
+			ended(e.Step, max(e.Attempt, attempt))
+		default:
+			h.over = h.over || events.EndsRun(e)
+		}
+		return !h.over
+	})
+	if err == nil && h.scheduled == nil && !h.over {
+		return h, fmt.Errorf("task %s is not in the history of its run", task)
+	}
+	if errors.Is(err, archive.ErrNotFound) {
+		h.over = true // the run is forgotten
+		return h, nil
+	}
+	return h, err
+}
+
+// activationOver reports whether the history has the end of an activation's attempt.
+func (g *Gateway) activationOver(ctx context.Context, p events.Partition, open *events.OpenActivation) (bool, error) {
+	over := false
+	same := func(activation uint64, attempt events.Attempt) {
+		over = over || activation > open.Activation.Activation ||
+			(activation == open.Activation.Activation && attempt >= open.Activation.Attempt)
+	}
+	err := g.walk(ctx, p, open.RunID, open.Number+1, 0, func(_ *events.Record, _ events.EventNumber, e events.Event) bool {
+		switch e := e.(type) {
+		case events.ProgressMade:
+			same(e.Activation, e.Attempt)
+		case events.ProgressRefused:
+			same(e.Activation, e.Attempt)
+		case events.ActivationFailed:
+			same(e.Activation, e.Attempt)
+		case events.ActivationTimedOut:
+			same(e.Activation, e.Attempt)
+		default:
+			over = over || events.EndsRun(e)
+		}
+		return !over
+	})
+	if errors.Is(err, archive.ErrNotFound) {
+		return true, nil
+	}
+	return over, err
+}
+
+// workflowType returns the type of a run.
+func (g *Gateway) workflowType(ctx context.Context, p events.Partition, run events.RunID) (events.WorkflowType, error) {
+	if name, ok := g.types.get(run); ok {
+		return name, nil
+	}
+	e, _, err := g.eventAt(ctx, p, run, 1)
+	if err != nil {
+		return "", err
+	}
+	started, ok := e.(events.RunStarted)
+	if !ok {
+		return "", fmt.Errorf("the history of run %s begins with %T", run, e)
+	}
+	g.types.put(run, started.Type)
+	return started.Type, nil
+}
