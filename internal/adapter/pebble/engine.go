@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -55,7 +56,7 @@ func (s *Store) openDB(create bool) (db *pebble.DB, err error) {
 func openError(path string, err error) error {
 	var fatal *fatalError
 	if pebble.IsCorruptionError(err) || errors.Is(err, pebble.ErrDBDoesNotExist) || errors.As(err, &fatal) {
-		return fmt.Errorf("%w: %s does not open: %w; run 'continuo store check'", ErrDamaged, path, err)
+		return fmt.Errorf("%w: %s does not open: %s; run 'continuo store check'", ErrDamaged, path, firstLine(err))
 	}
 	return fmt.Errorf("opening %s: %w", path, err)
 }
@@ -98,9 +99,15 @@ func getCopy(db pebble.Reader, key []byte) ([]byte, error) {
 
 func readError(key []byte, err error) error {
 	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: reading %s: %w; run 'continuo store check'", ErrDamaged, describeKey(key), err)
+		return fmt.Errorf("%w: reading %s: %s; run 'continuo store check'", ErrDamaged, describeKey(key), firstLine(err))
 	}
 	return fmt.Errorf("reading %s: %w", describeKey(key), err)
+}
+
+// firstLine is an error of Pebble without the lines that tell where in Pebble it was met.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // fatalError is how Pebble's Fatalf, which must not return, comes back to the caller.

@@ -1,0 +1,351 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/runstore"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func runID(n int) events.RunID {
+	return events.MakeRunID(1_700_000_000_000, [10]byte{8: byte(n >> 8), 9: byte(n)})
+}
+
+// filled makes a store with something of everything and returns its directory.
+func filled(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := Open(dir, Options{Partitions: 3, TailBytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	next := map[int]events.EventNumber{}
+	for step := range 12 {
+		for p := range events.Partition(2) {
+			var records []*events.Record
+			for n := range 8 {
+				run := n % 5
+				r := &events.Record{Header: events.Header{
+					Time: events.Time(step + 1), Schema: 1, Namespace: "default", WorkflowID: "w", RunID: runID(run), First: next[run] + 1,
+				}}
+				switch {
+				case n == 7:
+					r.Answers = []events.Answer{{Code: events.Stale, N: uint64(step)}}
+				case p == 0:
+					r.RunID = runID(100 + run)
+					fallthrough
+				default:
+					r.First = events.EventNumber(step*10 + n + 1)
+					r.Events = []events.Event{events.SignalReceived{Name: "s", Input: events.Payload{Data: bytes.Repeat([]byte{byte(n)}, 30*n)}}}
+				}
+				records = append(records, r)
+			}
+			appendTo(t, s, p, records...)
+			must(t, s.RunStore().Write(ctx, p, runstore.Changes{
+				PutRuns:        []runstore.RunRow{{RunID: runID(step), Row: fmt.Appendf(nil, "row %d", step)}},
+				PutNewest:      []runstore.NewestRow{{Namespace: "default", WorkflowID: events.WorkflowID(fmt.Sprint("w", step)), Newest: runstore.Newest{RunID: runID(step), Status: events.StatusRunning}}},
+				PutAnswers:     []runstore.AnswerRow{{RunID: runID(step), Request: "r", KeptAnswer: runstore.KeptAnswer{Answer: events.Answer{Code: events.OK}, At: 5}}},
+				PutEnded:       []runstore.Ended{{RunID: runID(step), WorkflowID: "w", Namespace: "default", Forget: events.Time(step)}},
+				PutQuarantined: []runstore.QuarantinedRun{{RunID: runID(step), Reason: "r"}},
+				Checkpoint:     &runstore.Checkpoint{Next: events.Seq(step * 8), State: []byte("state")},
+			}))
+			must(t, s.DueIndex().Save(ctx, p, events.Seq(step*8), []dueindex.Item{
+				{Key: dueindex.Key{Kind: dueindex.KindTask, RunID: runID(step)}, Due: events.Time(step), Body: []byte("body")},
+			}, nil))
+		}
+	}
+	must(t, s.Journal().Hold("reader", []journal.Position{{Partition: 0, Next: 50}}))
+	must(t, s.Journal().Trim(0, 40))
+	must(t, s.Archive().Forget(ctx, 0, runID(101)))
+	must(t, s.Journal().Trim(1, 97))
+	must(t, s.Archive().Forget(ctx, 1, runID(2)))
+	must(t, s.Close())
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents reads everything through the ports. An error of a read is part of the text.
+func contents(s *Store) string {
+	ctx := context.Background()
+	var b strings.Builder
+	add := func(what string, v any, err error) {
+		if err != nil {
+			fmt.Fprintf(&b, "%s: %s\n", what, errorText(err))
+			return
+		}
+		fmt.Fprintf(&b, "%s: %v\n", what, v)
+	}
+	for p := range events.Partition(s.format.Partitions) {
+		first, last := s.Journal().Bounds(p)
+		fmt.Fprintf(&b, "bounds %d %d %d\n", p, first, last)
+		r, err := s.Journal().Follow(ctx, []journal.Position{{Partition: p, Next: first}})
+		if err != nil {
+			add("follow", nil, err)
+			continue
+		}
+		for {
+			records, err := r.TryNext(5)
+			if err != nil || records == nil {
+				add("read", "end", err)
+				break
+			}
+			for _, record := range records {
+				add("record", fmt.Sprintf("%x", events.AppendRecord(nil, record)), nil)
+			}
+		}
+		r.Close()
+		for _, n := range []int{0, 1, 2, 3, 4, 100, 101, 102, 103, 104} {
+			records, _, err := s.Archive().History(ctx, p, runID(n), 1, 0, 1<<20)
+			if !errors.Is(err, archive.ErrNotFound) {
+				add(fmt.Sprint("history ", n), len(records), err)
+			}
+			for _, record := range records {
+				add("of history", fmt.Sprintf("%x", events.AppendRecord(nil, record)), nil)
+			}
+		}
+		for n := range 12 {
+			row, err := s.RunStore().Run(ctx, p, runID(n))
+			add("run", row, err)
+			newest, ok, err := s.RunStore().Newest(ctx, p, "default", events.WorkflowID(fmt.Sprint("w", n)))
+			add(fmt.Sprint("newest ", ok), newest, err)
+			answer, ok, err := s.RunStore().Answer(ctx, p, runID(n), "r")
+			add(fmt.Sprint("answer ", ok), answer, err)
+		}
+		ended, err := s.RunStore().Ended(ctx, p, 1<<40, 100)
+		add("ended", ended, err)
+		quarantined, err := s.RunStore().Quarantined(ctx, p, 100)
+		add("quarantined", quarantined, err)
+		checkpoint, err := s.RunStore().Checkpoint(ctx, p)
+		add("checkpoint", checkpoint, err)
+		due, err := s.DueIndex().Due(ctx, p, dueindex.KindTask, dueindex.Item{}, 1<<40, 100)
+		add("due", due, err)
+	}
+	holds, err := s.Journal().Holds("reader")
+	add("holds", holds, err)
+	return b.String()
+}
+
+func errorText(err error) string { return "error " + err.Error() }
+
+func decodeRow(row []byte) error {
+	if !bytes.HasPrefix(row, []byte("row ")) {
+		return errors.New("not a row")
+	}
+	return nil
+}
+
+func TestCheckOfAWholeStore(t *testing.T) {
+	t.Parallel()
+	dir := filled(t)
+	r, err := Check(dir, decodeRow)
+	must(t, err)
+	if !r.Whole() || !r.CleanStop {
+		t.Fatalf("clean stop %v, problems %v", r.CleanStop, r.Problems)
+	}
+	p := r.Partitions[0]
+	if p.First != 40 || p.Last != 96 || p.Records != 57 || p.Epoch != 12 || p.Runs != 12 {
+		t.Errorf("partition 0: %+v", p)
+	}
+	if p := r.Partitions[1]; p.First != 97 || p.Last != 96 || p.Records != 0 || p.Kept == 0 {
+		t.Errorf("partition 1: %+v", p)
+	}
+	info, err := Info(dir)
+	must(t, err)
+	if !info.Whole() || info.DiskBytes == 0 || len(info.Families) != len(families) {
+		t.Fatalf("info: %+v", info)
+	}
+	for i, f := range info.Families {
+		if f != r.Families[i] {
+			t.Errorf("Info counts %+v and Check %+v", f, r.Families[i])
+		}
+		if f.Rows == 0 {
+			t.Errorf("the store to be checked has no %s", f.Name)
+		}
+	}
+	again, err := Check(dir, decodeRow)
+	must(t, err)
+	if !again.CleanStop {
+		t.Error("Check changed the store")
+	}
+}
+
+// TestCheckNamesWhatIsWrong damages rows behind the store's back.
+func TestCheckNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	source := filled(t)
+	record := func(db *pebble.DB, p events.Partition, seq events.Seq) *events.Record {
+		value, err := getCopy(db, seqKey(famEvent, p, seq))
+		must(t, err)
+		r, err := readRecord(p, seq, value)
+		must(t, err)
+		return r
+	}
+	for name, c := range map[string]struct {
+		damage func(db *pebble.DB) error
+		want   string
+	}{
+		"missing record":      {func(db *pebble.DB) error { return db.Delete(seqKey(famEvent, 0, 60), nil) }, "records 60 to 60 are missing"},
+		"missing kept record": {func(db *pebble.DB) error { return db.Delete(seqKey(famEvent, 0, 1), nil) }, "record 1 of run"},
+		"missing index": {func(db *pebble.DB) error {
+			r := record(db, 0, 60)
+			return db.Delete(historyKey(0, r.RunID, r.First), nil)
+		}, "record 60 is missing in the history of run"},
+		"index points elsewhere": {func(db *pebble.DB) error {
+			r := record(db, 0, 60)
+			return db.Set(historyKey(0, r.RunID, r.First), appendPlace(nil, 61, 1), nil)
+		}, "the index names record 61"},
+		"record under another seq": {func(db *pebble.DB) error {
+			value, err := getCopy(db, seqKey(famEvent, 0, 60))
+			return errors.Join(err, db.Set(seqKey(famEvent, 0, 61), value, nil))
+		}, "record 61: the frame holds another record"},
+		"flipped frame": {func(db *pebble.DB) error {
+			value, err := getCopy(db, seqKey(famEvent, 0, 60))
+			value[len(value)/2] ^= 4
+			return errors.Join(err, db.Set(seqKey(famEvent, 0, 60), value, nil))
+		}, "record 60: "},
+		"epoch too low": {func(db *pebble.DB) error { return db.Set(prefix(famPartition, 0), appendSeq(nil, 3), nil) }, "the last owner's is 3"},
+		"row of a run":  {func(db *pebble.DB) error { return db.Set(runKey(famRun, 1, runID(3)), []byte("?"), nil) }, "not a row"},
+		"answer":        {func(db *pebble.DB) error { return db.Set(answerKey(1, runID(3), "r"), []byte("?"), nil) }, "the value is not an answer"},
+		"checkpoint":    {func(db *pebble.DB) error { return db.Set(prefix(famCheckpoint, 1), appendSeq(nil, 500), nil) }, "the log ends at 96"},
+		"due without run": {func(db *pebble.DB) error {
+			return db.Delete(byRunKey(0, dueindex.Key{Kind: dueindex.KindTask, RunID: runID(3)}), nil)
+		}, "is not listed by its run"},
+		"unknown key":     {func(db *pebble.DB) error { return db.Set([]byte("Zzz"), nil, nil) }, "no version wrote such a key"},
+		"other partition": {func(db *pebble.DB) error { return db.Set(runKey(famRun, 77, runID(1)), nil, nil) }, "there is no such partition"},
+		"other store":     {func(db *pebble.DB) error { return db.Set(keyFormat, []byte("{}"), nil) }, "differ"},
+		"lost end":        {func(db *pebble.DB) error { return db.Set(keyMark, []byte("an older mark"), nil) }, "its end is lost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			must(t, os.CopyFS(dir, os.DirFS(source)))
+			db, err := pebble.Open(filepath.Join(dir, dirLog), engineOptions(nil, quietLog{}))
+			must(t, err)
+			must(t, c.damage(db))
+			must(t, db.Close())
+			r, err := Check(dir, decodeRow)
+			must(t, err)
+			found := fmt.Sprint(r.Problems)
+			if r.Whole() || !strings.Contains(found, c.want) {
+				t.Fatalf("problems %s; want one with %q", found, c.want)
+			}
+		})
+	}
+}
+
+// TestFlippedBits damages the files of a stopped store at random. Whatever Check passes reads as before, and whatever it
+// does not pass is at least never read wrongly.
+func TestFlippedBits(t *testing.T) {
+	t.Parallel()
+	source := filled(t)
+	s, err := Open(source, Options{})
+	must(t, err)
+	want := contents(s)
+	must(t, s.Close())
+
+	files := storeFiles(t, source)
+	rng := rand.New(rand.NewPCG(7, 7))
+	detected, harmless := 0, 0
+	for n := range 200 {
+		dir := filepath.Join(t.TempDir(), "copy")
+		must(t, os.CopyFS(dir, os.DirFS(source)))
+		what := damageFile(t, rng, filepath.Join(dir, files[n%len(files)]), n%10 == 9)
+		if spoiled(t, dir, what, want) {
+			detected++
+		} else {
+			harmless++
+		}
+		must(t, os.RemoveAll(dir))
+	}
+	t.Logf("%d of 200 detected, %d harmless", detected, harmless)
+	if detected < 50 {
+		t.Errorf("only %d of 200 damages were detected", detected)
+	}
+}
+
+// storeFiles lists the files that may rot: all but the lock.
+func storeFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && d.Name() != fileLock {
+			if info, err := d.Info(); err == nil && info.Size() > 0 {
+				rel, err := filepath.Rel(dir, path)
+				must(t, err)
+				files = append(files, rel)
+			}
+		}
+		return err
+	}))
+	return files
+}
+
+func damageFile(t *testing.T, rng *rand.Rand, path string, truncate bool) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	at := rng.IntN(len(b))
+	if truncate {
+		must(t, os.WriteFile(path, b[:at], 0o600))
+		return fmt.Sprintf("%s cut to %d of %d", filepath.Base(path), at, len(b))
+	}
+	bit := rng.IntN(8)
+	b[at] ^= 1 << bit
+	must(t, os.WriteFile(path, b, 0o600))
+	return fmt.Sprintf("%s: bit %d of byte %d of %d", filepath.Base(path), bit, at, len(b))
+}
+
+// spoiled reports whether Check found the damage. Everything that can be read must be as before either way.
+func spoiled(t *testing.T, dir, what, want string) bool {
+	t.Helper()
+	r, err := Check(dir, decodeRow)
+	found := err != nil || !r.Whole()
+	mem := vfs.NewMem() // spares the syncs of 200 openings
+	if _, err := vfs.Clone(vfs.Default, mem, filepath.Join(dir, dirLog), filepath.Join(dir, dirLog)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, Options{fs: mem})
+	if err != nil {
+		if !found {
+			t.Errorf("%s: Check finds nothing and Open fails: %v", what, err)
+		}
+		return true
+	}
+	got := contents(s)
+	if err := s.Close(); err != nil && !found {
+		t.Errorf("%s: Check finds nothing and Close fails: %v", what, err)
+	}
+	if got == want {
+		return found
+	}
+	if !found {
+		t.Errorf("%s: Check finds nothing and the store reads otherwise", what)
+	}
+	for line := range strings.Lines(got) {
+		if !strings.Contains(line, ": error ") && !strings.Contains(want, line) {
+			t.Errorf("%s: wrong read: %s", what, line)
+		}
+	}
+	return true
+}
