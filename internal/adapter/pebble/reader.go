@@ -94,6 +94,7 @@ func (s *Store) recordsAt(at journal.Position, limit int) (records []*events.Rec
 	p := s.parts[at.Partition]
 	p.mu.Lock()
 	first, last := p.first, p.last
+	stored := last - events.Seq(len(p.tail)) // what is later is in memory
 	if at.Next >= first {
 		for _, t := range p.fromTail(at.Next, limit) {
 			records = append(records, t.record)
@@ -103,8 +104,8 @@ func (s *Store) recordsAt(at journal.Position, limit int) (records []*events.Rec
 	switch {
 	case at.Next < first:
 		return nil, false, behind(at, first)
-	case records == nil && at.Next <= last:
-		if records, err = s.readLog(p, at.Next, last, limit); err != nil {
+	case records == nil && at.Next <= stored:
+		if records, err = s.readLog(p, at.Next, stored, limit); err != nil {
 			return nil, false, err
 		}
 	}
