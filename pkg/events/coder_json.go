@@ -38,7 +38,7 @@ func (c *coder) take(name string) (json.RawMessage, bool) {
 func (c *coder) leftOver() {
 	if len(c.obj) > 0 && c.err == nil {
 		c.fail(fmt.Errorf("the field %q is unknown: the history was written by a newer version, or it is misspelt",
-			slices.Min(slices.Collect(maps.Keys(c.obj)))))
+			slices.Sorted(maps.Keys(c.obj))[0]))
 	}
 }
 

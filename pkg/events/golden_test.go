@@ -47,8 +47,10 @@ func goldens() []golden {
 		frozenValue("TaskOptions", eventgen.Full(events.TaskOptions{}), events.AppendTaskOptions, events.DecodeTaskOptions),
 		frozenValue("WaitSet", eventgen.Full(events.WaitSet{}), events.AppendWaitSet, events.DecodeWaitSet),
 		frozenValue("Envelope", envelope, events.AppendEnvelope, events.DecodeEnvelope),
-		frozen("Failure", &events.Failure{Code: "declined", Message: "no", Type: "*pay.Error", NonRetryable: true, Details: eventgen.Full(events.Payload{}),
-			Cause: &events.Failure{Code: "limit", Message: "too much"}}, events.AppendFailure, events.DecodeFailure),
+		frozen("Failure", &events.Failure{
+			Code: "declined", Message: "no", Type: "*pay.Error", NonRetryable: true, Details: eventgen.Full(events.Payload{}),
+			Cause: &events.Failure{Code: "limit", Message: "too much"},
+		}, events.AppendFailure, events.DecodeFailure),
 		frozen("Record", record, events.AppendRecord, events.DecodeRecord),
 		frozen("Frame", []*events.Record{record, fullRecord(9)}, func(b []byte, records []*events.Record) []byte {
 			return events.AppendFrame(b, records...)

@@ -220,7 +220,7 @@ func sameValue(v reflect.Value, got protoreflect.Value) error {
 	case string:
 		equal = v.String() == g
 	case []byte:
-		if id, ok := v.Interface().(events.RunID); ok {
+		if id, ok := reflect.TypeAssert[events.RunID](v); ok {
 			equal = bytes.Equal(id[:], g) || id.IsZero() && len(g) == 0
 		} else {
 			equal = bytes.Equal(v.Bytes(), g)
@@ -246,7 +246,7 @@ func sameKind(v reflect.Value, m protoreflect.Message) error {
 }
 
 func valueOr[T any](v reflect.Value) T {
-	value, _ := v.Interface().(T)
+	value, _ := reflect.TypeAssert[T](v)
 	return value
 }
 

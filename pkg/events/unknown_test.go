@@ -118,12 +118,18 @@ func TestUnknownKindsSayWhatToUpgrade(t *testing.T) {
 		decode func() error
 		want   string
 	}{
-		"event": {func() error { _, err := events.DecodeRecord(record); return err },
-			"event kind 99 at partition 4, seq 12 (schema 1) is unknown to this build: upgrade the reader"},
-		"command": {func() error { _, err := events.DecodeEnvelope(envelope); return err },
-			"command kind 99 (schema 1) is unknown to this build: upgrade the engine"},
-		"intent": {func() error { _, err := events.DecodeIntent(alien); return err },
-			"intent kind 99 is unknown to this build: upgrade the engine to a version that knows the worker's SDK"},
+		"event": {
+			func() error { _, err := events.DecodeRecord(record); return err },
+			"event kind 99 at partition 4, seq 12 (schema 1) is unknown to this build: upgrade the reader",
+		},
+		"command": {
+			func() error { _, err := events.DecodeEnvelope(envelope); return err },
+			"command kind 99 (schema 1) is unknown to this build: upgrade the engine",
+		},
+		"intent": {
+			func() error { _, err := events.DecodeIntent(alien); return err },
+			"intent kind 99 is unknown to this build: upgrade the engine to a version that knows the worker's SDK",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,10 @@ func TestValidEnvelopes(t *testing.T) {
 	for _, command := range []events.Command{
 		validStart().Command,
 		events.SignalWorkflow{Name: "unsubscribed"},
-		events.CancelWorkflow{}, events.TerminateWorkflow{Reason: "by hand"}, events.GetRun{}, events.ReleaseRun{},
+		events.CancelWorkflow{},
+		events.TerminateWorkflow{Reason: "by hand"},
+		events.GetRun{},
+		events.ReleaseRun{},
 		events.ReportProgress{Attempt: 1, Wait: events.WaitSet{Any: []events.WaitGroup{{Steps: []events.Step{1}}}}, Intents: []events.Intent{
 			events.ScheduleTask{Step: 1, Name: "a.B.C", Options: events.TaskOptions{Retry: events.RetryPolicy{Factor: 1}}},
 			events.RecordStep{Step: 2, Failure: &events.Failure{Message: "no"}},
@@ -81,8 +84,10 @@ func TestInvalidEnvelopes(t *testing.T) {
 		"too large":          {with(events.SignalWorkflow{Name: "s", Input: jsonOf(events.InlinePayloadBytes + 1)}), events.PayloadTooLarge, "131073 bytes"},
 		"too large together": {progress(large...), events.PayloadTooLarge, "the limit is 786432"},
 		"no encoding":        {with(events.SignalWorkflow{Name: "s", Input: events.Payload{Data: []byte("x")}}), events.InvalidArgument, "no encoding"},
-		"blob and data": {with(events.SignalWorkflow{Name: "s", Input: events.Payload{Encoding: "json", Data: []byte("x"), Blob: "k", BlobBytes: 1}}),
-			events.InvalidArgument, "inline bytes"},
+		"blob and data": {
+			with(events.SignalWorkflow{Name: "s", Input: events.Payload{Encoding: "json", Data: []byte("x"), Blob: "k", BlobBytes: 1}}),
+			events.InvalidArgument, "inline bytes",
+		},
 		"long reason":       {with(events.CancelWorkflow{Reason: strings.Repeat("x", 5000)}), events.InvalidArgument, "the limit is 4096"},
 		"step 0":            {with(events.CompleteTask{Attempt: 1}), events.InvalidArgument, "step 0"},
 		"attempt 0":         {with(events.CompleteTask{Step: 1}), events.InvalidArgument, "attempt 0"},

@@ -223,6 +223,7 @@ func (c *counter) unsigned(bits int) uint64 {
 func (c *counter) time() events.Time {
 	return events.Time(1_790_000_000_000_000 + int64(c.next())*1_000_001)
 }
+
 func (c *counter) duration() time.Duration {
 	return time.Duration(c.next())*time.Second + 250*time.Microsecond
 }
