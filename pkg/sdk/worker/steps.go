@@ -2,10 +2,10 @@ package worker
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/replay"
+	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
@@ -25,9 +25,8 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 		live.steps[call.Task.Step] = cancel
 		go func() {
 			defer cancel(nil)
-			outcome, err := flow.RunStep(ctx, wallClock{}, call)
-			if err != nil {
-				w.log.Debug("step given up", slog.String("task_id", call.Task.String()), slog.String("reason", err.Error()))
+			outcome, wanted := runStep(ctx, call)
+			if !wanted {
 				return
 			}
 			select {
@@ -38,16 +37,25 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 	}
 }
 
-// wallClock is the time that steps run in.
-type wallClock struct{}
-
-// Now returns the wall clock's time.
-func (wallClock) Now() time.Time { return time.Now() } //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-
-// Sleep waits for d, or until ctx has ended, and then returns why.
-func (wallClock) Sleep(ctx context.Context, d time.Duration) error {
-	if !sleep(ctx, d) {
-		return context.Cause(ctx)
+// runStep tries a step until it succeeds, fails for good, or has taken so long that the engine is to wake it. wanted is
+// false when it was stopped.
+func runStep(ctx context.Context, call replay.StepCall) (outcome replay.StepOutcome, wanted bool) {
+	began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	for attempt := call.Attempt; ; attempt++ {
+		result, failure, retryAfter := flow.TryStep(ctx, call, attempt)
+		if ctx.Err() != nil {
+			return replay.StepOutcome{}, false
+		}
+		if failure == nil {
+			return replay.StepOutcome{Step: call.Task.Step, Result: result, Attempts: attempt}, true
+		}
+		now := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		next, delay, again := replay.NextTry(call, attempt, failure, retryAfter, now.Sub(began), events.TimeOf(now))
+		if !again {
+			return next, true
+		}
+		if !sleep(ctx, delay) {
+			return replay.StepOutcome{}, false
+		}
 	}
-	return nil
 }
