@@ -128,7 +128,9 @@ func (h *history) take(n numbered) {
 		ended = e.Step
 	case events.TimerFired:
 		ended = e.Step
-	case events.StepRetryDue, events.SignalReceived, events.CancelRequested:
+	case events.StepRetryDue:
+		ended = e.Step
+	case events.SignalReceived, events.CancelRequested:
 	default:
 		return
 	}

@@ -107,8 +107,12 @@ func Failure(err error) events.Failure {
 // intend makes an intent of the code: it is compared with the history, or kept to be reported. With a fiber it may wait
 // for the next phase first, and it does not return when the history has something else.
 func (r *Run) intend(f *fiber, i events.Intent) {
-	for f != nil && r.pageEnds() {
-		r.nextPage(f)
+	// A cancel never waits for a next page: one that comes too late leaves no event, so replay could not tell on which page
+	// it was.
+	if _, cancels := cancelled(i); !cancels {
+		for f != nil && r.pageEnds() {
+			r.nextPage(f)
+		}
 	}
 	if !r.replaying {
 		r.intents = append(r.intents, i)
@@ -194,17 +198,21 @@ func (r *Run) matches(i events.Intent) bool {
 		return true
 	}
 	// A cancel that came too late left no event: what it cancelled had ended.
-	var step events.Step
+	step, cancels := cancelled(i)
+	ended := r.endOf[step]
+	return cancels && ended != 0 && ended < r.phase.progress
+}
+
+// cancelled returns the step that an intent gives up, if it does that.
+func cancelled(i events.Intent) (events.Step, bool) {
 	switch i := i.(type) {
 	case events.CancelTask:
-		step = i.Step
+		return i.Step, true
 	case events.CancelTimer:
-		step = i.Step
+		return i.Step, true
 	default:
-		return false
+		return 0, false
 	}
-	ended := r.endOf[step]
-	return ended != 0 && ended < r.phase.progress
 }
 
 // fits reports whether e is the event of intent i.
