@@ -35,7 +35,7 @@ func filled(t *testing.T) string {
 	}
 	ctx := context.Background()
 	next := map[int]events.EventNumber{}
-	for step := range 12 {
+	for step := range 6 {
 		for p := range events.Partition(2) {
 			var records []*events.Record
 			for n := range 8 {
@@ -69,10 +69,10 @@ func filled(t *testing.T) string {
 			}, nil))
 		}
 	}
-	must(t, s.Journal().Hold("reader", []journal.Position{{Partition: 0, Next: 50}}))
-	must(t, s.Journal().Trim(0, 40))
+	must(t, s.Journal().Hold("reader", []journal.Position{{Partition: 0, Next: 25}}))
+	must(t, s.Journal().Trim(0, 20))
 	must(t, s.Archive().Forget(ctx, 0, runID(101)))
-	must(t, s.Journal().Trim(1, 97))
+	must(t, s.Journal().Trim(1, 49))
 	must(t, s.Archive().Forget(ctx, 1, runID(2)))
 	must(t, s.Close())
 	return dir
@@ -124,7 +124,7 @@ func contents(s *Store) string {
 				add("of history", fmt.Sprintf("%x", events.AppendRecord(nil, record)), nil)
 			}
 		}
-		for n := range 12 {
+		for n := range 6 {
 			row, err := s.RunStore().Run(ctx, p, runID(n))
 			add("run", row, err)
 			newest, ok, err := s.RunStore().Newest(ctx, p, "default", events.WorkflowID(fmt.Sprint("w", n)))
@@ -164,10 +164,10 @@ func TestCheckOfAWholeStore(t *testing.T) {
 		t.Fatalf("clean stop %v, problems %v", r.CleanStop, r.Problems)
 	}
 	p := r.Partitions[0]
-	if p.First != 40 || p.Last != 96 || p.Records != 57 || p.Epoch != 12 || p.Runs != 12 {
+	if p.First != 20 || p.Last != 48 || p.Records != 29 || p.Epoch != 6 || p.Runs != 6 {
 		t.Errorf("partition 0: %+v", p)
 	}
-	if p := r.Partitions[1]; p.First != 97 || p.Last != 96 || p.Records != 0 || p.Kept == 0 {
+	if p := r.Partitions[1]; p.First != 49 || p.Last != 48 || p.Records != 0 || p.Kept == 0 {
 		t.Errorf("partition 1: %+v", p)
 	}
 	info, err := Info(dir)
@@ -205,29 +205,29 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		damage func(db *pebble.DB) error
 		want   string
 	}{
-		"missing record":      {func(db *pebble.DB) error { return db.Delete(seqKey(famEvent, 0, 60), nil) }, "records 60 to 60 are missing"},
+		"missing record":      {func(db *pebble.DB) error { return db.Delete(seqKey(famEvent, 0, 30), nil) }, "records 30 to 30 are missing"},
 		"missing kept record": {func(db *pebble.DB) error { return db.Delete(seqKey(famEvent, 0, 1), nil) }, "record 1 of run"},
 		"missing index": {func(db *pebble.DB) error {
-			r := record(db, 0, 60)
+			r := record(db, 0, 30)
 			return db.Delete(historyKey(0, r.RunID, r.First), nil)
-		}, "record 60 is missing in the history of run"},
+		}, "record 30 is missing in the history of run"},
 		"index points elsewhere": {func(db *pebble.DB) error {
-			r := record(db, 0, 60)
-			return db.Set(historyKey(0, r.RunID, r.First), appendPlace(nil, 61, 1), nil)
-		}, "the index names record 61"},
+			r := record(db, 0, 30)
+			return db.Set(historyKey(0, r.RunID, r.First), appendPlace(nil, 31, 1), nil)
+		}, "the index names record 31"},
 		"record under another seq": {func(db *pebble.DB) error {
-			value, err := getCopy(db, seqKey(famEvent, 0, 60))
-			return errors.Join(err, db.Set(seqKey(famEvent, 0, 61), value, nil))
-		}, "record 61: the frame holds another record"},
+			value, err := getCopy(db, seqKey(famEvent, 0, 30))
+			return errors.Join(err, db.Set(seqKey(famEvent, 0, 31), value, nil))
+		}, "record 31: the frame holds another record"},
 		"flipped frame": {func(db *pebble.DB) error {
-			value, err := getCopy(db, seqKey(famEvent, 0, 60))
+			value, err := getCopy(db, seqKey(famEvent, 0, 30))
 			value[len(value)/2] ^= 4
-			return errors.Join(err, db.Set(seqKey(famEvent, 0, 60), value, nil))
-		}, "record 60: "},
+			return errors.Join(err, db.Set(seqKey(famEvent, 0, 30), value, nil))
+		}, "record 30: "},
 		"epoch too low": {func(db *pebble.DB) error { return db.Set(prefix(famPartition, 0), appendSeq(nil, 3), nil) }, "the last owner's is 3"},
 		"row of a run":  {func(db *pebble.DB) error { return db.Set(runKey(famRun, 1, runID(3)), []byte("?"), nil) }, "not a row"},
 		"answer":        {func(db *pebble.DB) error { return db.Set(answerKey(1, runID(3), "r"), []byte("?"), nil) }, "the value is not an answer"},
-		"checkpoint":    {func(db *pebble.DB) error { return db.Set(prefix(famCheckpoint, 1), appendSeq(nil, 500), nil) }, "the log ends at 96"},
+		"checkpoint":    {func(db *pebble.DB) error { return db.Set(prefix(famCheckpoint, 1), appendSeq(nil, 500), nil) }, "the log ends at 48"},
 		"due without run": {func(db *pebble.DB) error {
 			return db.Delete(byRunKey(0, dueindex.Key{Kind: dueindex.KindTask, RunID: runID(3)}), nil)
 		}, "is not listed by its run"},

@@ -131,9 +131,9 @@ func testBadKeys(t *testing.T, f Fixture) {
 }
 
 func testNamesCannotEscape(t *testing.T, f Fixture) {
-	names := []string{"..", ".", "a/b", "../../x", "a\\b", "ä ö", "%2e%2e", "CON", strings.Repeat("n", 255), "a:b", "~", "-rf"}
+	names := []string{"..", ".", "a/b", "../../x", "a\\b", "ä ö", "%2e%2e", strings.Repeat("n", 255), strings.Repeat("n", 254), "a:b", "~", "-rf", "a"}
 	keys := map[string]string{}
-	for _, ns := range names {
+	for _, ns := range []string{"..", "a", "a/b"} {
 		for _, run := range names {
 			data := fmt.Appendf(nil, "%q %q", ns, run)
 			key := put(t, f.Store, ns, run, data)
@@ -149,7 +149,7 @@ func testNamesCannotEscape(t *testing.T, f Fixture) {
 	if err := f.Store.DeleteRun(context.Background(), "a", ".."); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Store.DeleteRun(context.Background(), "..", "."); err != nil {
+	if err := f.Store.DeleteRun(context.Background(), "..", "unknown"); err != nil {
 		t.Fatal(err)
 	}
 	left := 0
