@@ -80,16 +80,17 @@ func TryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) 
 }
 
 // try makes one attempt.
-func (c stepCode) try(ctx context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, err error) {
+func (c stepCode) try(parent context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, err error) {
+	ctx := parent
 	if call.Timeout > 0 {
-		timed, cancel := context.WithTimeout(ctx, call.Timeout)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(parent, call.Timeout)
 		defer cancel()
 		defer func() {
-			if err != nil && timed.Err() != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() != nil && parent.Err() == nil {
 				err = task.Failure(events.CodeStartToClose, fmt.Sprintf("the attempt took longer than %v", call.Timeout)).Because(err)
 			}
 		}()
-		ctx = timed
 	}
 	defer func() {
 		if p := recover(); p != nil {
