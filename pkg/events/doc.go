@@ -24,3 +24,5 @@
 // The package is pure: it has no clock, no randomness and no I/O, and its bytes are protobuf wire format as published in
 // proto/continuo/events/v1.
 package events
+
+//go:generate go run ./internal/eventdoc . ../../docs/reference/events.md

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestReferenceIsFresh(t *testing.T) {
+	t.Parallel()
+	want, err := Page("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../../../docs/reference/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/reference/events.md is stale: run go generate ./pkg/events and commit it")
+	}
+}
+
+func TestPageHasCommentsAndUnits(t *testing.T) {
+	t.Parallel()
+	page, err := Page("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"### TaskScheduled\n\nKind 4. TaskScheduled says that",
+		"| `offer_until_us` | Time |",
+		"| `start_to_close_ns` | duration | StartToClose bounds one attempt",
+		"| `failure` | Failure, optional |",
+		"| `worker_lost` | the worker vanished",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
