@@ -7,9 +7,6 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// maxReasonBytes bounds the reason of a cancel, terminate or release.
-const maxReasonBytes = 4 << 10
-
 // FromStart reads a start. A missing workflow id or run id stays empty: the gateway makes one. maxPayload bounds the
 // input, in bytes.
 func FromStart(r *apiv1.StartWorkflowRequest, maxPayload int) (events.Envelope, error) {
@@ -69,21 +66,21 @@ func FromSignal(r *apiv1.SignalWorkflowRequest, maxPayload int) (events.Envelope
 // FromCancel reads a cancel.
 func FromCancel(r *apiv1.CancelWorkflowRequest) (events.Envelope, error) {
 	env, err := fromTarget(r)
-	env.Command = events.CancelWorkflow{Reason: cut(r.GetReason(), maxReasonBytes)}
+	env.Command = events.CancelWorkflow{Reason: r.GetReason()}
 	return env, err
 }
 
 // FromTerminate reads a terminate.
 func FromTerminate(r *apiv1.TerminateWorkflowRequest) (events.Envelope, error) {
 	env, err := fromTarget(r)
-	env.Command = events.TerminateWorkflow{Reason: cut(r.GetReason(), maxReasonBytes)}
+	env.Command = events.TerminateWorkflow{Reason: r.GetReason()}
 	return env, err
 }
 
 // FromRelease reads a release.
 func FromRelease(r *apiv1.ReleaseWorkflowRequest) (events.Envelope, error) {
 	env, err := fromTarget(r)
-	env.Command = events.ReleaseRun{Reason: cut(r.GetReason(), maxReasonBytes)}
+	env.Command = events.ReleaseRun{Reason: r.GetReason()}
 	return env, err
 }
 
@@ -119,9 +116,6 @@ func FromRunID(run string) (events.RunID, error) {
 		return events.RunID{}, nil
 	}
 	id, err := events.ParseRunID(run)
-	if err == nil && id.IsZero() {
-		err = fmt.Errorf("run id %s is all zeros: %w", run, events.ErrBadID)
-	}
 	if err != nil {
 		return events.RunID{}, badID(err)
 	}

@@ -60,6 +60,9 @@ var errStopping = &events.Error{Code: events.Unavailable, Message: "the server i
 
 // ask sends a command and waits for the engine's answer, at most for the answer timeout.
 func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply, error) {
+	if err := env.Validate(); err != nil {
+		return sessions.Reply{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, g.options.AnswerTimeout)
 	defer cancel()
 	c := g.open()

@@ -264,7 +264,7 @@ func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m
 	full := a.Attempt > 1 || a.Base == 0 || !hand.Live
 	from, limit := events.EventNumber(0), inlineReplayBytes
 	if !full {
-		from, limit = a.Base+1, wire.MaxChunkBytes
+		from, limit = a.BaseUpto+1, wire.MaxChunkBytes
 	}
 	history, next, err := g.replayFrames(ctx, given{open: open, partition: d.Partition}, from, a.Upto, limit)
 	if err != nil {

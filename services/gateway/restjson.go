@@ -2,12 +2,10 @@ package gateway
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -16,17 +14,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// The members of a payload that is not inlined JSON.
-const (
-	memberEncoding = "@encoding"
-	memberData     = "@data"
-)
-
-// restJSON is the JSON of the REST form: proto names, 64-bit integers as numbers, fields without a value written out
-// (except objects), and payloads as their JSON value. Only messages at the top of a request may have a payload.
+// restJSON is the JSON of the REST form, see [wire.MarshalJSON]. Only messages at the top of a request may have a payload.
 type restJSON struct{}
 
 var _ runtime.Marshaler = restJSON{}
@@ -40,7 +32,7 @@ func (restJSON) Marshal(v any) ([]byte, error) {
 	if !ok {
 		return json.Marshal(v)
 	}
-	return appendMessage(nil, m.ProtoReflect())
+	return wire.MarshalJSON(m)
 }
 
 // NewEncoder writes messages one after the other.
@@ -53,110 +45,6 @@ func (j restJSON) NewEncoder(w io.Writer) runtime.Encoder {
 		_, err = w.Write(b)
 		return err
 	})
-}
-
-func appendMessage(b []byte, m protoreflect.Message) ([]byte, error) {
-	switch full := m.Interface().(type) {
-	case *apiv1.Payload:
-		return appendPayload(b, full), nil
-	default:
-		if m.Descriptor().ParentFile().Package() == "google.protobuf" {
-			text, err := protojson.Marshal(full)
-			return append(b, text...), err
-		}
-	}
-	b = append(b, '{')
-	fields := m.Descriptor().Fields()
-	first := true
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		if !m.Has(field) && (field.HasPresence() || field.ContainingOneof() != nil) {
-			continue
-		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		b = appendText(b, string(field.Name()))
-		b = append(b, ':')
-		var err error
-		if b, err = appendField(b, field, m.Get(field)); err != nil {
-			return nil, err
-		}
-	}
-	return append(b, '}'), nil
-}
-
-func appendField(b []byte, field protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
-	if !field.IsList() {
-		return appendValue(b, field, v)
-	}
-	b = append(b, '[')
-	list := v.List()
-	for i := range list.Len() {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		var err error
-		if b, err = appendValue(b, field, list.Get(i)); err != nil {
-			return nil, err
-		}
-	}
-	return append(b, ']'), nil
-}
-
-func appendValue(b []byte, field protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
-	switch field.Kind() {
-	case protoreflect.MessageKind:
-		return appendMessage(b, v.Message())
-	case protoreflect.StringKind:
-		return appendText(b, v.String()), nil
-	case protoreflect.BoolKind:
-		return strconv.AppendBool(b, v.Bool()), nil
-	case protoreflect.EnumKind:
-		if value := field.Enum().Values().ByNumber(v.Enum()); value != nil {
-			return appendText(b, string(value.Name())), nil
-		}
-		return strconv.AppendInt(b, int64(v.Enum()), 10), nil
-	case protoreflect.BytesKind:
-		return appendText(b, base64.StdEncoding.EncodeToString(v.Bytes())), nil
-	case protoreflect.Int32Kind, protoreflect.Int64Kind:
-		return strconv.AppendInt(b, v.Int(), 10), nil
-	case protoreflect.Uint32Kind, protoreflect.Uint64Kind:
-		return strconv.AppendUint(b, v.Uint(), 10), nil
-	default:
-		return nil, fmt.Errorf("field %s has the kind %s, which the REST form does not know", field.FullName(), field.Kind())
-	}
-}
-
-func appendText(b []byte, s string) []byte {
-	text, err := json.Marshal(s)
-	if err != nil { // a string always marshals
-		return append(b, `""`...)
-	}
-	return append(b, text...)
-}
-
-// appendPayload writes a JSON payload as it is, so that numbers keep every digit, and others as an object of two members.
-func appendPayload(b []byte, p *apiv1.Payload) []byte {
-	if p.GetEncoding() == events.EncodingJSON && json.Valid(p.GetData()) && !looksWrapped(p.GetData()) {
-		return append(b, bytes.TrimSpace(p.GetData())...)
-	}
-	b = append(b, `{"`+memberEncoding+`":`...)
-	b = appendText(b, p.GetEncoding())
-	b = append(b, `,"`+memberData+`":"`...)
-	b = base64.StdEncoding.AppendEncode(b, p.GetData())
-	return append(b, `"}`...)
-}
-
-// looksWrapped reports whether a JSON value would be read back as a payload of another encoding.
-func looksWrapped(raw []byte) bool {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(raw, &members) != nil {
-		return false
-	}
-	_, wrapped := members[memberEncoding]
-	return wrapped
 }
 
 // Unmarshal reads a message. Unknown members are refused.
@@ -223,7 +111,7 @@ func readPayload(name string, raw json.RawMessage) (*apiv1.Payload, error) {
 	if string(raw) == "null" {
 		return nil, nil //nolint:nilnil // null means no value
 	}
-	if !looksWrapped(raw) {
+	if !wire.IsWrapped(raw) {
 		return &apiv1.Payload{Encoding: events.EncodingJSON, Data: raw}, nil
 	}
 	var wrapped struct {
@@ -234,7 +122,7 @@ func readPayload(name string, raw json.RawMessage) (*apiv1.Payload, error) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&wrapped); err != nil || wrapped.Data == nil {
 		return nil, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf(
-			"%s has the member %s, so it must be {%q: name, %q: base64} and nothing else", name, memberEncoding, memberEncoding, memberData)}
+			"%s has the member %s, so it must be {%q: name, %q: base64} and nothing else", name, wire.MemberEncoding, wire.MemberEncoding, wire.MemberData)}
 	}
 	return &apiv1.Payload{Encoding: wrapped.Encoding, Data: *wrapped.Data}, nil
 }

@@ -294,6 +294,11 @@ func (g *Gateway) readTaskResult(ctx context.Context, c *conn, r *apiv1.TaskResu
 				return nil, err
 			}
 		}
+		if err := c.valid(t.WorkflowID, t.Task.Run, fail); err != nil {
+			fail.Failure.Details = events.Payload{}
+			fail.Failure.Message = "(details left out: " + err.Error() + ") " + fail.Failure.Message
+			fail.Failure = *events.ClipFailure(&fail.Failure)
+		}
 		done.Command = fail
 		return done, nil
 	}
@@ -326,6 +331,9 @@ func (g *Gateway) readActivationResult(ctx context.Context, c *conn, r *apiv1.Ac
 	failed := events.FailActivation{Activation: a.Activation, Attempt: a.Attempt, Build: c.worker.Build, Worker: c.worker.ID}
 	if f := r.GetFailure(); f != nil {
 		failed.Failure = *wire.FromFailure(f)
+		if err := c.valid(a.WorkflowID, a.RunID, failed); err != nil {
+			failed.Failure.Details = events.Payload{}
+		}
 		done.Command = failed
 		return done, nil
 	}
@@ -333,7 +341,12 @@ func (g *Gateway) readActivationResult(ctx context.Context, c *conn, r *apiv1.Ac
 	if err == nil {
 		progress.Activation, progress.Attempt = a.Activation, a.Attempt
 		progress.Build, progress.Worker = c.worker.Build, c.worker.ID
-		err = g.checkIntents(progress.Intents)
+		if err = g.checkIntents(progress.Intents); err == nil {
+			if err := g.spillProgress(ctx, c.worker.Namespace, a.RunID, progress.Intents); err != nil {
+				return nil, err
+			}
+			err = c.valid(a.WorkflowID, a.RunID, progress)
+		}
 	}
 	if err != nil {
 		e := wire.AsError(err)
@@ -344,17 +357,20 @@ func (g *Gateway) readActivationResult(ctx context.Context, c *conn, r *apiv1.Ac
 		done.Command, done.Live = failed, false
 		return done, nil
 	}
-	if err := g.spillProgress(ctx, c.worker.Namespace, a.RunID, progress.Intents); err != nil {
-		return nil, err
-	}
 	done.Command = progress
 	return done, nil
 }
 
-// checkIntents refuses payloads that are too large or point into the blob store, and bounds failures.
+// checkIntents refuses payloads that are too large or point into the blob store, and cuts failures to their limits.
 func (g *Gateway) checkIntents(intents []events.Intent) error {
 	for i, intent := range intents {
 		p := payloadOf(intent)
+		f := failureOf(intent)
+		for cause, depth := f, 0; cause != nil && depth < maxFailureDepth; cause, depth = cause.Cause, depth+1 {
+			if cause.Details.Blob != "" {
+				p.Blob = cause.Details.Blob
+			}
+		}
 		switch {
 		case p.Blob != "":
 			return &events.Error{Code: events.InvalidArgument, Message: "a payload names a blob; workers send bytes"}
@@ -362,55 +378,53 @@ func (g *Gateway) checkIntents(intents []events.Intent) error {
 			return &events.Error{Code: events.PayloadTooLarge, Message: fmt.Sprintf(
 				"a payload of %s has %d bytes; the limit is %d", events.IntentName(intent), len(p.Data), g.options.MaxPayloadBytes)}
 		}
-		bounded, err := boundFailure(intent)
-		if err != nil {
-			return err
+		if clipped := events.ClipFailure(f); clipped != f {
+			intents[i] = withFailure(intent, clipped)
 		}
-		intents[i] = bounded
 	}
 	return nil
 }
 
-// boundFailure cuts the failure of an intent to what a record takes.
-func boundFailure(intent events.Intent) (events.Intent, error) {
-	bound := func(f *events.Failure) (*events.Failure, error) {
-		for cause, depth := f, 0; cause != nil && depth < 32; cause, depth = cause.Cause, depth+1 {
-			if cause.Details.Blob != "" {
-				return nil, &events.Error{Code: events.InvalidArgument, Message: "a failure's details name a blob; workers send bytes"}
-			}
-		}
-		return wire.FromFailure(wire.ToFailure(f)), nil
-	}
-	switch i := intent.(type) {
+// maxFailureDepth is deeper than a failure is kept.
+const maxFailureDepth = 32
+
+// failureOf returns the failure of an intent; nil when it has none.
+func failureOf(i events.Intent) *events.Failure {
+	switch i := i.(type) {
 	case events.FailRun:
-		f, err := bound(&i.Failure)
-		if err != nil {
-			return nil, err
-		}
-		i.Failure = *f
-		return i, nil
+		return &i.Failure
 	case events.CancelRun:
-		f, err := bound(&i.Failure)
-		if err != nil {
-			return nil, err
-		}
-		i.Failure = *f
-		return i, nil
+		return &i.Failure
 	case events.BackOffStep:
-		f, err := bound(&i.Failure)
-		if err != nil {
-			return nil, err
-		}
-		i.Failure = *f
-		return i, nil
+		return &i.Failure
 	case events.RecordStep:
-		f, err := bound(i.Failure)
-		if err != nil {
-			return nil, err
-		}
-		i.Failure = f
-		return i, nil
+		return i.Failure
 	default:
-		return intent, nil
+		return nil
 	}
+}
+
+func withFailure(i events.Intent, f *events.Failure) events.Intent {
+	switch i := i.(type) {
+	case events.FailRun:
+		i.Failure = *f
+		return i
+	case events.CancelRun:
+		i.Failure = *f
+		return i
+	case events.BackOffStep:
+		i.Failure = *f
+		return i
+	case events.RecordStep:
+		i.Failure = f
+		return i
+	default:
+		return i
+	}
+}
+
+// valid checks a worker's command as the engine is to get it.
+func (c *conn) valid(id events.WorkflowID, run events.RunID, command events.Command) error {
+	env := events.Envelope{Namespace: c.worker.Namespace, WorkflowID: id, RunID: run, Command: command}
+	return env.Validate()
 }
