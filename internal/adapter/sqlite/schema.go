@@ -1,0 +1,135 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/readmodel"
+)
+
+// applicationID is in the header of our files ("Cont"), so that a foreign file is told apart.
+const applicationID = 0x436f6e74
+
+// schemaVersion is raised with every change of the schema or of the body's meaning. There are no migrations: a model of
+// another version is built anew from the log.
+const schemaVersion = 1
+
+// checkBudget bounds the search for damage when a model is opened. What is not found then is found when it is read.
+const checkBudget = time.Second
+
+const schema = `
+CREATE TABLE positions(partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE runs(
+	run BLOB PRIMARY KEY, ns TEXT NOT NULL, workflow TEXT NOT NULL, version INTEGER NOT NULL, partition INTEGER NOT NULL,
+	type TEXT NOT NULL, queue TEXT NOT NULL, status INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL,
+	cancelled INTEGER NOT NULL, quarantine TEXT NOT NULL, unread INTEGER NOT NULL, tasks INTEGER NOT NULL,
+	continued INTEGER NOT NULL, views INTEGER NOT NULL, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_by_status ON runs(ns, status, type, started, run);
+CREATE INDEX runs_by_type ON runs(ns, type, started, run);
+CREATE INDEX runs_by_start ON runs(ns, started, run);
+CREATE INDEX runs_by_workflow ON runs(ns, workflow, started, run);
+CREATE TABLE views(
+	run BLOB NOT NULL, name TEXT NOT NULL, place INTEGER NOT NULL, version INTEGER NOT NULL, updated INTEGER NOT NULL,
+	value BLOB NOT NULL, PRIMARY KEY(run, name)
+) WITHOUT ROWID;
+CREATE TABLE counts(
+	ns TEXT NOT NULL, type TEXT NOT NULL, status INTEGER NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY(ns, type, status)
+) WITHOUT ROWID;
+CREATE TRIGGER runs_added AFTER INSERT ON runs BEGIN
+	INSERT INTO counts VALUES(new.ns, new.type, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER runs_changed AFTER UPDATE OF type, status ON runs WHEN old.status <> new.status OR old.type <> new.type BEGIN
+	UPDATE counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;
+	INSERT INTO counts VALUES(new.ns, new.type, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER runs_removed AFTER DELETE ON runs BEGIN
+	UPDATE counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;
+END;
+`
+
+// connect opens one pool of connections.
+func connect(path string, connections int, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{}
+	q.Add("_pragma", "busy_timeout(10000)")
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	q.Set("_txlock", "deferred")
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// prepare makes the schema in an empty file and checks one that has it. An error that wraps readmodel.ErrDamaged means
+// that the file is of no use.
+func prepare(ctx context.Context, db *sql.DB) error {
+	var id, version, tables int
+	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
+		return damage(err)
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return damage(err)
+	}
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return damage(err)
+	}
+	switch {
+	case id == 0 && version == 0 && tables == 0:
+		return create(ctx, db)
+	case id != applicationID:
+		return fmt.Errorf("%w: the file is a database of another program", readmodel.ErrDamaged)
+	case version != schemaVersion:
+		return fmt.Errorf("%w: it has version %d, this build reads %d", readmodel.ErrDamaged, version, schemaVersion)
+	}
+	return check(ctx, db)
+}
+
+func create(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d", schema, applicationID, schemaVersion)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// check looks for damage for a while.
+func check(ctx context.Context, db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, checkBudget)
+	defer cancel()
+	var result string
+	err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result)
+	switch {
+	case ctx.Err() != nil:
+		return nil // too large for the time there is
+	case err != nil:
+		return damage(err)
+	case result != "ok":
+		return fmt.Errorf("%w: %s", readmodel.ErrDamaged, result)
+	}
+	return nil
+}
+
+// remove deletes the files of a model.
+func remove(path string) error {
+	var failed []error
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}

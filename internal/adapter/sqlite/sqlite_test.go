@@ -1,0 +1,265 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/readmodel/readmodeltest"
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t testing.TB, path string) *Model {
+	t.Helper()
+	m, err := Open(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func TestConforms(t *testing.T) {
+	t.Parallel()
+	readmodeltest.Run(t, func(t testing.TB) readmodel.Model { return open(t, filepath.Join(t.TempDir(), "a model.db")) })
+}
+
+func batch(n int) readmodel.Batch {
+	b := readmodel.Batch{Positions: []readmodel.Position{{Partition: 1, Next: events.Seq(n + 1), Time: 5}}}
+	for i := range n {
+		b.Rows = append(b.Rows, row.Run{
+			Namespace: "default", WorkflowID: events.WorkflowID(fmt.Sprint("w", i)), RunID: events.RunID{13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)},
+			Version: 3, Type: "T", Status: events.StatusCompleted, Started: events.Time(1000 + i), Ended: 2000,
+			Result: events.Payload{Encoding: "json", Data: []byte(`"` + strings.Repeat("x", 100) + `"`)},
+		})
+	}
+	return b
+}
+
+func TestAModelIsThereAfterReopening(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	b := batch(100)
+	if err := m.Apply(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m = open(t, path)
+	positions, err := m.Positions(t.Context())
+	if err != nil || !reflect.DeepEqual(positions, b.Positions) {
+		t.Fatalf("positions %v (%v)", positions, err)
+	}
+	got, err := m.Run(t.Context(), "default", "w77", events.RunID{})
+	if err != nil || !reflect.DeepEqual(got, b.Rows[77]) {
+		t.Fatalf("run %+v (%v)", got, err)
+	}
+	if err := m.WaitFor(t.Context(), 1, 100); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spoil makes a model of 3,000 runs and then does something to its file.
+func spoil(t *testing.T, how func(t *testing.T, path string)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	if err := m.Apply(t.Context(), batch(3000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	how(t, path)
+	return path
+}
+
+func edit(t *testing.T, path string, change func(b []byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func statement(text string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		t.Helper()
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		if _, err := db.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAModelThatCannotBeUsedIsDropped(t *testing.T) {
+	t.Parallel()
+	for name, how := range map[string]func(*testing.T, string){
+		"not a database": func(t *testing.T, path string) {
+			edit(t, path, func([]byte) []byte { return []byte(strings.Repeat("garbage ", 1000)) })
+		},
+		"cut": func(t *testing.T, path string) {
+			edit(t, path, func(b []byte) []byte { return b[:len(b)/2] })
+		},
+		"a page of zeros": func(t *testing.T, path string) {
+			edit(t, path, func(b []byte) []byte { clear(b[3*4096 : 20*4096]); return b })
+		},
+		"another version": statement("PRAGMA user_version = 99"),
+		"another program": statement("PRAGMA application_id = 7"),
+		"a missing table": statement("DROP TABLE positions"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := open(t, spoil(t, how))
+			ctx := t.Context()
+			_, positionsErr := m.Positions(ctx)
+			_, runErr := m.Run(ctx, "default", "w1", events.RunID{})
+			_, listErr := m.List(ctx, readmodel.Filter{}, readmodel.Page{})
+			for what, err := range map[string]error{"Positions": positionsErr, "Run": runErr, "List": listErr, "Apply": m.Apply(ctx, batch(1))} {
+				if !errors.Is(err, readmodel.ErrDamaged) {
+					t.Errorf("%s: %v, want ErrDamaged", what, err)
+				}
+			}
+			if err := m.Reset(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := m.Positions(ctx); err != nil || len(p) != 0 {
+				t.Fatalf("after reset: %v (%v)", p, err)
+			}
+			if err := m.Apply(ctx, batch(10)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Run(ctx, "default", "w9", events.RunID{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestOpenSaysWhatIsWrongWithTheDirectory(t *testing.T) {
+	t.Parallel()
+	_, err := Open(t.Context(), filepath.Join(t.TempDir(), "missing", "model.db"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestReadingDoesNotWaitForTheWriter(t *testing.T) {
+	t.Parallel()
+	m := open(t, filepath.Join(t.TempDir(), "model.db"))
+	if err := m.Apply(t.Context(), batch(10)); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := m.writer.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "DELETE FROM runs"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.List(t.Context(), readmodel.Filter{Namespace: "default"}, readmodel.Page{})
+	if err != nil || len(list.Runs) != 10 {
+		t.Fatalf("a reader sees %d runs (%v) while a write is open", len(list.Runs), err)
+	}
+}
+
+func TestQueriesUseIndexes(t *testing.T) {
+	t.Parallel()
+	m := open(t, filepath.Join(t.TempDir(), "model.db"))
+	for name, at := range map[string]struct {
+		filter readmodel.Filter
+		index  string
+	}{
+		"all":              {readmodel.Filter{Namespace: "n"}, "runs_by_start"},
+		"type":             {readmodel.Filter{Namespace: "n", Type: "t"}, "runs_by_type"},
+		"status and type":  {readmodel.Filter{Namespace: "n", Type: "t", Statuses: []events.Status{1}}, "runs_by_status"},
+		"a rare status":    {readmodel.Filter{Namespace: "n", Statuses: []events.Status{1}}, "runs_by_status"},
+		"workflow id":      {readmodel.Filter{Namespace: "n", WorkflowID: "w"}, "runs_by_workflow"},
+		"start":            {readmodel.Filter{Namespace: "n", StartedFrom: 5}, "runs_by_start"},
+		"id prefix":        {readmodel.Filter{Namespace: "n", WorkflowIDPrefix: "w"}, "runs_by_"},
+		"type and started": {readmodel.Filter{Namespace: "n", Type: "t", StartedFrom: 5, StartedTo: 9}, "runs_by_type"},
+	} {
+		tx, err := m.reader.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := from(t.Context(), tx, at.filter)
+		if err := errors.Join(err, tx.Rollback()); err != nil {
+			t.Fatal(err)
+		}
+		c := of(at.filter)
+		var id, parent, unused int
+		var plan string
+		query := "EXPLAIN QUERY PLAN SELECT run FROM " + table + c.where() + " ORDER BY started DESC, run DESC LIMIT 10"
+		if err := m.reader.QueryRowContext(t.Context(), query, c.args...).Scan(&id, &parent, &unused, &plan); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(plan, at.index) {
+			t.Errorf("%s: the plan is %q, want index %s", name, plan, at.index)
+		}
+	}
+}
+
+func FuzzDecodeBody(f *testing.F) {
+	f.Add(appendBody(nil, &row.Run{}))
+	f.Add(appendBody(nil, &row.Run{
+		Failure: &events.Failure{Code: "a", Cause: &events.Failure{Code: "b"}}, Tasks: []row.Task{{Step: 1}}, Activation: &row.Activation{Attempt: 2},
+	}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r row.Run
+		if err := decodeBody(b, &r); err != nil {
+			if !errors.Is(err, readmodel.ErrDamaged) {
+				t.Fatalf("%v does not say that the row is damaged", err)
+			}
+			return
+		}
+		var again row.Run
+		if err := decodeBody(appendBody(nil, &r), &again); err != nil || !reflect.DeepEqual(r, again) {
+			t.Fatalf("%+v became %+v (%v)", r, again, err)
+		}
+	})
+}
+
+// BenchmarkApply writes batches of 1,000 runs that began and ended in them; the result is per run.
+func BenchmarkApply(b *testing.B) {
+	m := open(b, filepath.Join(b.TempDir(), "model.db"))
+	const size = 1000
+	n := 0
+	for b.Loop() {
+		rows := batch(size)
+		for i := range rows.Rows {
+			n++
+			rows.Rows[i].RunID = events.RunID{12: byte(n >> 24), 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
+		}
+		if err := m.Apply(b.Context(), rows); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/run")
+}
