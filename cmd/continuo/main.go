@@ -8,7 +8,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/continuo-dev/continuo/internal/config"
 	"github.com/continuo-dev/continuo/internal/wire"
@@ -22,9 +27,9 @@ func main() {
 // Exit codes of the program.
 const (
 	exitOK      = 0
-	exitFailed  = 1 // the request was refused or could not be made
+	exitFailed  = 1 // the request was refused or could not be made, or a check found something wrong
 	exitUsage   = 2 // the command line or the configuration is wrong
-	exitNotDone = 3 // a waited-for run failed, was cancelled, or has not ended in time
+	exitNotDone = 3 // a waited-for run did not complete, or has not ended in time
 )
 
 // run is the program. SIGINT and SIGTERM end it in order, a second one at once.
@@ -32,27 +37,38 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	root := newRoot(stdin, stdout, stderr)
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRoot(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.end(ctx, cmd, err)
+}
+
+// end says what went wrong, if anything did, and returns the exit code.
+func (a *app) end(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var notDone *notDoneError
-	if errors.As(err, &notDone) {
-		if notDone.message != "" {
-			_, _ = fmt.Fprintln(stderr, notDone.message)
-		}
-		return exitNotDone
+	if verdict, ok := errors.AsType[*verdictError](err); ok {
+		_, _ = fmt.Fprintln(a.stderr, verdict.message)
+		return verdict.exit
 	}
-	_, _ = fmt.Fprintln(stderr, "Error: "+explain(err))
-	if errors.Is(err, config.ErrInvalid) || errors.Is(err, errUsage) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
+		_, _ = fmt.Fprintln(a.stderr, "Interrupted.")
+		return exitFailed
+	}
+	_, _ = fmt.Fprintln(a.stderr, "Error: "+a.explain(err))
+	switch {
+	case errors.Is(err, config.ErrInvalid):
+		return exitUsage
+	case errors.Is(err, errUsage) || !a.began:
+		_, _ = fmt.Fprintf(a.stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// errUsage marks errors of the command line itself.
+// errUsage marks errors of the command line itself. Those that cobra finds do not have it: they come before a verb begins.
 var errUsage = errors.New("usage")
 
 // usage returns an error of the command line itself.
@@ -65,24 +81,52 @@ type usageError struct{ message string }
 func (e *usageError) Error() string        { return e.message }
 func (e *usageError) Is(target error) bool { return target == errUsage }
 
-// notDoneError ends the program with exitNotDone: the run's own outcome, not a fault of the request.
-type notDoneError struct{ message string }
+// verdictError ends the program with an exit code of its own: nothing went wrong with the request, its answer is bad news.
+type verdictError struct {
+	exit    int
+	message string
+}
 
-func (e *notDoneError) Error() string { return e.message }
+func (e *verdictError) Error() string { return e.message }
 
-// explain turns an error into one line for people: the message, the stable code and, where there is one, the way out.
-func explain(err error) string {
+// explain turns an error into text for people: the message, the stable code of a server's refusal and, where there is one,
+// the way out.
+func (a *app) explain(err error) string {
+	st, ok := status.FromError(err)
+	if !ok {
+		return strings.TrimSpace(err.Error()) // cobra's suggestions end with a line feed
+	}
 	refusal := wire.FromStatus(err)
-	var known *events.Error
-	if !errors.As(refusal, &known) {
-		return refusal.Error()
+	if st.Code() == codes.Unavailable && len(st.Details()) == 0 {
+		return fmt.Sprintf("no server answers at %s: %s [%s]\nIs one running there? Start one with 'continuo dev', or name its gRPC address with --addr or CONTINUO_ADDR.",
+			a.addr, dialError(st.Message()), events.Unavailable)
 	}
-	line := known.Error()
-	if known.Code == events.Unavailable {
-		line += "\nIs the server running? Start one with 'continuo dev', or name it with --addr or CONTINUO_ADDR."
+	text := refusal.Error()
+	if refusal.RetryAfterMs > 0 {
+		text += fmt.Sprintf("\nTry again in %d ms.", refusal.RetryAfterMs)
 	}
-	if known.RetryAfterMs > 0 {
-		line += fmt.Sprintf("\nTry again in %d ms.", known.RetryAfterMs)
+	return text + hint(refusal.Code)
+}
+
+// hint returns the verb that helps after a refusal, on a line of its own.
+func hint(code events.Code) string {
+	switch code {
+	case events.NotFound:
+		return "\n'continuo workflow list' shows the runs there are; ended ones are forgotten after their retention."
+	case events.ViewNotFound:
+		return "\n'continuo workflow describe ID' shows the views there are."
+	case events.Quarantined:
+		return "\n'continuo workflow describe ID' shows why; 'continuo workflow release ID' lets it go on."
+	case events.AlreadyOpen:
+		return "\n--id-policy says what else a start may do: " + strings.Join(policies, ", ") + "."
 	}
-	return line
+	return ""
+}
+
+// dialError takes from the text of a failed dial what gRPC wraps around it.
+func dialError(text string) string {
+	if i := strings.LastIndex(text, `desc = "`); i >= 0 {
+		text = strings.TrimSuffix(text[i+len(`desc = "`):], `"`)
+	}
+	return strings.TrimPrefix(text, "transport: Error while dialing: ")
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"io"
+	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -18,34 +20,81 @@ type app struct {
 	stdout, stderr io.Writer
 	addr           string
 	output         string
+	// began says that the command line was understood and its verb runs.
+	began bool
 }
 
-func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := &cobra.Command{
-		Use:   "continuo",
-		Short: "Durable orchestration for event-driven services",
-		Long: "Continuo runs workflows written as plain Go and keeps them going through crashes, outages and deploys.\n\n" +
-			"Begin with 'continuo dev': a server on this machine, nothing else needed.",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if !slices.Contains([]string{"table", "json"}, a.output) {
-				return usage("--output is %q; use table or json", a.output)
-			}
-			return nil
-		},
+func newRoot(a *app) *cobra.Command {
+	root := group("continuo", "Durable orchestration for event-driven services",
+		newDev(a), newServe(a), newWorkflow(a), newWorker(a), newStore(a), newVersion(a))
+	root.Long = "Continuo runs workflows written as plain Go and keeps them going through crashes, outages and deploys.\n\n" +
+		"Begin with 'continuo dev': a server on this machine, nothing else needed."
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if !slices.Contains(outputs, a.output) {
+			return usage("--output is %q; use table or json", a.output)
+		}
+		return nil
 	}
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%s", err) })
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", fromEnv("CONTINUO_ADDR", "127.0.0.1:7481"), "gRPC address of the server (CONTINUO_ADDR)")
 	flags.StringVarP(&a.output, "output", "o", fromEnv("CONTINUO_OUTPUT", "table"), "table or json (CONTINUO_OUTPUT)")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(newDev(a), newServe(a), newWorkflow(a), newWorker(a), newStore(a), newVersion(a))
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	a.watch(root)
 	return root
+}
+
+// outputs are the values of --output.
+var outputs = []string{"table", "json"} //nolint:gochecknoglobals // a fixed table
+
+// watch notes when a verb of the tree begins.
+func (a *app) watch(cmd *cobra.Command) {
+	if verb := cmd.RunE; verb != nil && !cmd.HasSubCommands() {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return verb(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.watch(sub)
+	}
+}
+
+// group is a command that has others and does nothing itself.
+func group(name, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			cmd.SuggestionsMinimumDistance = 2
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				return usage("there is no %q under '%s'; did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
+			}
+			return usage("there is no %q under '%s'", args[0], cmd.CommandPath())
+		},
+	}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// arguments wants exactly the named arguments.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usage("%s is missing: %s", names[len(args)], cmd.UseLine())
+		case len(args) > len(names):
+			return usage("%q is one argument too many: %s", args[len(names)], cmd.UseLine())
+		}
+		return nil
+	}
 }
 
 func fromEnv(name, otherwise string) string {
@@ -55,11 +104,18 @@ func fromEnv(name, otherwise string) string {
 	return otherwise
 }
 
+// maxAnswer bounds one answer of the server, in bytes. Pages of lists and histories stay far below it.
+const maxAnswer = 64 << 20
+
 // connect returns the API of the server that --addr names. It does not wait for the server.
 func (a *app) connect() (apiv1.WorkflowServiceClient, func(), error) {
-	conn, err := grpc.NewClient(a.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if host, port, err := net.SplitHostPort(a.addr); err != nil || host == "" || port == "" {
+		return nil, nil, usage("--addr is %q; use host:port, such as 127.0.0.1:7481", a.addr)
+	}
+	conn, err := grpc.NewClient(a.addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
-		return nil, nil, usage("--addr %q is not an address: %s", a.addr, err)
+		return nil, nil, usage("--addr is %q, which is not an address: %s", a.addr, err)
 	}
 	return apiv1.NewWorkflowServiceClient(conn), func() { _ = conn.Close() }, nil
 }

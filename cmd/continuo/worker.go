@@ -10,9 +10,7 @@ import (
 )
 
 func newWorker(a *app) *cobra.Command {
-	parent := &cobra.Command{Use: "worker", Short: "Look at workers and task queues"}
-	parent.AddCommand(newWorkerList(a), newWorkerQueues(a))
-	return parent
+	return group("worker", "Look at workers and task queues", newWorkerList(a), newWorkerQueues(a))
 }
 
 func newWorkerList(a *app) *cobra.Command {
@@ -20,7 +18,7 @@ func newWorkerList(a *app) *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List the workers connected now",
-		Args:  cobra.NoArgs,
+		Args:  arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, done, err := a.connect()
 			if err != nil {
@@ -52,7 +50,7 @@ func newWorkerQueues(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "queues",
 		Short: "List the task queues with their backlog",
-		Args:  cobra.NoArgs,
+		Args:  arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, done, err := a.connect()
 			if err != nil {

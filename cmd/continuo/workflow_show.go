@@ -14,7 +14,7 @@ func newDescribe(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "describe ID",
 		Short: "Show a run and what it waits for",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd.Context(), a, func(ctx context.Context, api apiv1.WorkflowServiceClient) (*apiv1.DescribeWorkflowResponse, error) {
 				return api.DescribeWorkflow(ctx, &apiv1.DescribeWorkflowRequest{Namespace: t.namespace, WorkflowId: args[0], RunId: t.runID})
@@ -72,7 +72,7 @@ func newView(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "view ID NAME",
 		Short: "Print state that a run has published",
-		Args:  cobra.ExactArgs(2),
+		Args:  arguments("ID", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return call(cmd.Context(), a, func(ctx context.Context, api apiv1.WorkflowServiceClient) (*apiv1.GetViewResponse, error) {
 				return api.GetView(ctx, &apiv1.GetViewRequest{Namespace: t.namespace, WorkflowId: args[0], RunId: t.runID, Name: args[1]})

@@ -28,9 +28,9 @@ func newStart(a *app) *cobra.Command {
 		Short: "Start a run",
 		Example: "  continuo workflow start --type billing.Monthly --id billing/17 --input '{\"customer\":17}'\n" +
 			"  echo '{\"name\":\"Ada\"}' | continuo workflow start --type hello.Greet --input - --wait",
-		Args: cobra.NoArgs,
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			payload, err := in.payload(a.stdin)
+			payload, err := in.payload(cmd, a.stdin)
 			if err != nil {
 				return err
 			}
@@ -97,7 +97,7 @@ func newResult(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "result ID",
 		Short: "Wait for the end of a run and print its result",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, done, err := a.connect()
 			if err != nil {
@@ -129,7 +129,7 @@ func (a *app) await(ctx context.Context, api apiv1.WorkflowServiceClient, reques
 		request.RunId = outcome.GetRunId()
 		if outcome.GetStatus() == apiv1.Status_STATUS_RUNNING {
 			if timeout > 0 && !time.Now().Before(deadline) {
-				return &notDoneError{"run " + outcome.GetRunId() + " of " + request.GetWorkflowId() + " has not ended within " + timeout.String()}
+				return &verdictError{exitNotDone, "run " + outcome.GetRunId() + " of " + request.GetWorkflowId() + " has not ended within " + timeout.String()}
 			}
 			continue
 		}
@@ -141,7 +141,7 @@ func (a *app) await(ctx context.Context, api apiv1.WorkflowServiceClient, reques
 			return err
 		}
 		if outcome.GetStatus() != apiv1.Status_STATUS_COMPLETED {
-			return &notDoneError{"run " + outcome.GetRunId() + " " + statusName(outcome.GetStatus()) + ": " + failureText(outcome.GetFailure())}
+			return &verdictError{exitNotDone, "run " + outcome.GetRunId() + " " + statusName(outcome.GetStatus()) + ": " + failureText(outcome.GetFailure())}
 		}
 		return nil
 	}

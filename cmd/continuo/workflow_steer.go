@@ -19,9 +19,9 @@ func newSignal(a *app) *cobra.Command {
 		Use:     "signal ID NAME",
 		Short:   "Send a signal to an open run",
 		Example: "  continuo workflow signal billing/17 billing.Unsubscribed --input '{\"until\":24}'",
-		Args:    cobra.ExactArgs(2),
+		Args:    arguments("ID", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			payload, err := in.payload(a.stdin)
+			payload, err := in.payload(cmd, a.stdin)
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ func newSteer[A proto.Message](a *app, name, short, done string, request func(co
 	cmd := &cobra.Command{
 		Use:   name + " ID",
 		Short: short,
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.id = args[0]
 			return call(cmd.Context(), a, func(ctx context.Context, api apiv1.WorkflowServiceClient) (A, error) { return request(ctx, api, s) },

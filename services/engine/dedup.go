@@ -43,7 +43,7 @@ func (r *recent) add(a events.Answer) {
 		r.answers = make(map[stamp]events.Answer)
 	}
 	s := stamp{a.Session, a.N}
-	if _, ok := r.answers[s]; ok {
+	if _, ok := r.answers[s]; ok || a.Session == 0 || a.Code == events.Accepted {
 		return
 	}
 	if len(r.order) < recentAnswers {
@@ -90,9 +90,7 @@ func (p *partition) handled(a events.Answer, at events.Time) {
 		p.sessions[a.Session] = s
 	}
 	s.n, s.last = max(s.n, a.N), at
-	if !a.Duplicate {
-		p.recent.add(a)
-	}
+	p.recent.add(a)
 }
 
 // forgetSession forgets the session that was silent for longest.

@@ -14,6 +14,9 @@ import (
 // foldLimit is how many records are read at a time while recovering.
 const foldLimit = 1_000
 
+// recallRecords is how many records before the checkpoint are read for their answers.
+const recallRecords = 4_000
+
 // stopError says that a partition cannot go on by itself: somebody has to act.
 type stopError struct{ err error }
 
@@ -61,35 +64,55 @@ func stopping(err error) error {
 	return err
 }
 
-// foldTail reads the log from the checkpoint to last and returns how many records that were.
+// foldTail reads the log from the checkpoint to last and returns how many records that were. It begins a little earlier,
+// where the log still has it, to know the answers of commands that the transport may repeat.
 func (p *partition) foldTail(ctx context.Context, last events.Seq) (folded int, err error) {
-	if p.seq >= last {
+	if p.seq > last {
+		return 0, &stopError{fmt.Errorf("the rows of partition %d include record %d, and its log ends at %d: they are not of one store", p.id, p.seq, last)}
+	}
+	first, _ := p.deps.Log.Bounds(p.id)
+	from := p.seq + 1
+	if recall := max(first, p.seq-min(p.seq, recallRecords)+1); recall < from {
+		from = recall
+	}
+	if from > last {
 		return 0, nil
 	}
-	reader, err := p.deps.Log.Follow(ctx, []journal.Position{{Partition: p.id, Next: p.seq + 1}})
+	reader, err := p.deps.Log.Follow(ctx, []journal.Position{{Partition: p.id, Next: from}})
 	if err != nil {
-		return 0, fmt.Errorf("reading the log from %d: %w", p.seq+1, err)
+		return 0, fmt.Errorf("reading the log from %d: %w", from, err)
 	}
 	defer reader.Close()
-	for p.seq < last {
+	for at := from - 1; at < last; {
 		records, err := reader.Next(ctx, foldLimit)
 		if err != nil {
-			return folded, fmt.Errorf("reading the log from %d: %w", p.seq+1, err)
+			return folded, fmt.Errorf("reading the log from %d: %w", at+1, err)
 		}
 		if err := p.deps.Archive.Append(ctx, p.id, records); err != nil {
 			return folded, fmt.Errorf("archiving records: %w", err)
 		}
 		for _, r := range records {
-			if r.Seq > last {
-				break
+			at = r.Seq
+			switch {
+			case r.Seq > last:
+			case r.Seq <= p.seq && folded == 0:
+				p.recall(r)
+			default:
+				if err := p.fold(ctx, r); err != nil {
+					return folded, fmt.Errorf("folding record %d: %w", r.Seq, err)
+				}
+				folded++
 			}
-			if err := p.fold(ctx, r); err != nil {
-				return folded, fmt.Errorf("folding record %d: %w", r.Seq, err)
-			}
-			folded++
 		}
 	}
 	return folded, nil
+}
+
+// recall remembers the answers of a record that the checkpoint includes.
+func (p *partition) recall(r *events.Record) {
+	for _, a := range r.Answers {
+		p.recent.add(a)
+	}
 }
 
 // fold takes one record of the past into the state, as the turn that wrote it left it.

@@ -1,8 +1,6 @@
 package projection
 
 import (
-	"slices"
-
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -86,7 +84,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, deletes []events.RunID) 
 		known[r.RunID] = Fold(known[r.RunID], r)
 	}
 	for _, run := range b.order {
-		if r, ok := known[run]; ok && !slices.Contains(deletes, run) {
+		if r, ok := known[run]; ok {
 			rows = append(rows, r)
 		}
 	}

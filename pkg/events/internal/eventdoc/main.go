@@ -3,21 +3,20 @@
 package main
 
 import (
-	"fmt"
+	"log"
 	"os"
 )
 
 func main() {
+	log.SetFlags(0)
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: eventdoc SOURCE-DIR TARGET-FILE")
-		os.Exit(2)
+		log.Fatal("usage: eventdoc SOURCE-DIR TARGET-FILE")
 	}
 	page, err := Page(os.Args[1])
 	if err == nil {
 		err = os.WriteFile(os.Args[2], page, 0o644)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "eventdoc:", err)
-		os.Exit(1)
+		log.Fatal("eventdoc: ", err)
 	}
 }

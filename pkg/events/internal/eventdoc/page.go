@@ -151,8 +151,7 @@ func (p *page) fields(e entry) {
 		return
 	}
 	p.WriteString("\n| field | type | |\n|---|---|---|\n")
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if f.Name == "Unknown" {
 			continue
 		}

@@ -1,0 +1,136 @@
+// Package embedded puts the whole suite together in one process: all services over Pebble, SQLite and files in one
+// directory. It chooses the adapters; nothing else in it decides anything.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/adapter/pebble"
+	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/lifecycle"
+	"github.com/continuo-dev/continuo/services/gateway"
+)
+
+// Options of a suite. Zero values mean the defaults of the parts.
+type Options struct {
+	// Dir is the data directory, made if it is not there; empty means a throw-away one, deleted at the end.
+	Dir string
+	// HTTPAddr and GRPCAddr are loopback addresses to serve on; empty means that only this process reaches the suite, by
+	// [Suite.Dial].
+	HTTPAddr, GRPCAddr string
+	// RetentionHistory is how long ended runs stay.
+	RetentionHistory time.Duration
+	// DiskReserveBytes is the free space below which client commands are refused.
+	DiskReserveBytes int64
+	// MaxPayloadBytes bounds one payload.
+	MaxPayloadBytes int64
+	// DrainTimeout bounds Close.
+	DrainTimeout time.Duration
+	// Version is what clients are told.
+	Version string
+	// Log gets what the suite has to say; nil means nothing does.
+	Log *slog.Logger
+}
+
+// Suite is a running suite.
+type Suite struct {
+	store     *pebble.Store
+	model     *memory.ReadModel
+	pipe      *pipe
+	http      net.Listener
+	grpc      net.Listener
+	group     *lifecycle.Group
+	temporary string
+	serving   bool
+	closing   sync.Once
+	closed    error
+}
+
+// Start opens the directory and starts all services. It returns when they are ready for requests, or with the reason why
+// they cannot be: see the errors of package pebble for those of the directory.
+func Start(ctx context.Context, o Options) (*Suite, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Suite{group: &lifecycle.Group{}}
+	if err := s.open(ctx, o); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	return s, nil
+}
+
+// open makes everything and starts it. What it has made when it fails is released by its caller.
+func (s *Suite) open(ctx context.Context, o Options) error {
+	dir, err := s.directory(o.Dir)
+	if err != nil {
+		return err
+	}
+	fatal := make(chan error, 1)
+	s.store, err = pebble.Open(dir, pebble.Options{
+		DiskReserve: o.DiskReserveBytes, Logger: o.Log,
+		OnFatal: func(err error) {
+			select {
+			case fatal <- err:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	blobs := memory.New(memory.Options{}).Blobs()
+	s.model = memory.NewReadModel()
+	if err := s.listen(ctx, o); err != nil {
+		return err
+	}
+	return s.start(ctx, o, blobs, fatal)
+}
+
+// directory returns the data directory, a throw-away one if dir is empty.
+func (s *Suite) directory(dir string) (string, error) {
+	if dir != "" {
+		return dir, nil
+	}
+	temporary, err := os.MkdirTemp("", "continuo-")
+	if err != nil {
+		return "", fmt.Errorf("cannot make a throw-away data directory: %w", err)
+	}
+	s.temporary = temporary
+	return filepath.Join(temporary, "data"), nil
+}
+
+// listen opens the addresses, or a pipe where there is none.
+func (s *Suite) listen(ctx context.Context, o Options) error {
+	s.pipe = newPipe()
+	s.grpc, s.http = s.pipe, newPipe()
+	for _, a := range []struct {
+		addr     string
+		listener *net.Listener
+	}{{o.GRPCAddr, &s.grpc}, {o.HTTPAddr, &s.http}} {
+		if a.addr == "" {
+			continue
+		}
+		l, err := gateway.Listen(ctx, a.addr)
+		if err != nil {
+			return err
+		}
+		*a.listener = l
+	}
+	return nil
+}
+
+// Dial connects to the suite's gRPC, within the process where no address is served; it is for grpc.WithContextDialer.
+func (s *Suite) Dial(ctx context.Context, address string) (net.Conn, error) {
+	if s.grpc != net.Listener(s.pipe) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", s.GRPCAddr())
+	}
+	return s.pipe.dial(ctx, address)
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func TestTransportRepeatsACommand(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	first, second := d.stamped(start(1)), d.stamped(signal(1, "go"))
+	d.do(first, second)
+	d.advance(time.Minute)
+	d.do(d.stamped(to(1, events.GetRun{})))
+	for _, restart := range []func(){func() {}, func() { d.crash(0) }, func() { d.store = d.store.Reopen(); d.recover() }} {
+		restart()
+		answers := d.do(second, first)
+		equal(t, "answers", codes(answers), "ok+ ok+")
+		equal(t, "run", answers[0].RunID, runID(1))
+		equal(t, "stamp", answers[0].N, second.N)
+		equal(t, "history", d.history(1), "RunStarted SignalReceived ActivationScheduled")
+	}
+}
+
+func TestRepeatedCommandWhoseAnswerIsForgotten(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	first := d.stamped(start(1))
+	d.do(first)
+	d.core.recent = recent{}
+	a := d.one(first)
+	equal(t, "code", a.Code, events.Accepted)
+	equal(t, "duplicate", a.Duplicate, true)
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	for n := range maxSessions + 10 {
+		d.core.handled(events.Answer{Session: events.SessionID(n + 1), N: 1}, d.now+events.Time(n))
+	}
+	equal(t, "sessions", len(d.core.sessions), maxSessions)
+	if d.core.sessions[10] != nil || d.core.sessions[11] == nil {
+		t.Error("not the longest silent sessions are forgotten")
+	}
+	if n := len(d.core.state()); n > 1<<20 {
+		t.Errorf("the state of a checkpoint has %d bytes", n)
+	}
+	d.core.time = d.now.Add(25 * time.Hour)
+	d.core.forgetIdleSessions()
+	equal(t, "a day later", len(d.core.sessions), 0)
+}
+
+func TestRecentAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	var r recent
+	for n := range uint64(3 * recentAnswers) {
+		r.add(events.Answer{Session: 1, N: n})
+	}
+	equal(t, "answers", len(r.answers), recentAnswers)
+	if _, ok := r.answers[stamp{1, 3*recentAnswers - 1}]; !ok {
+		t.Error("the newest is forgotten")
+	}
+	if _, ok := r.answers[stamp{1, 2*recentAnswers - 1}]; ok {
+		t.Error("an old one is kept")
+	}
+}
+
+func TestRepeatedRequest(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	request := requested(signal(1, "go"), "order-17")
+	equal(t, "in one batch", codes(d.do(request, request)), "ok ok+")
+	for _, restart := range []func(){
+		func() {},
+		func() { d.crash(0) },
+		func() { d.must(d.core.flush(t.Context())) },
+		func() { d.do(); d.crash(1) },
+	} {
+		restart()
+		equal(t, "repeated", codes(d.do(request)), "ok+")
+		equal(t, "history", d.history(1), "RunStarted ActivationScheduled SignalReceived")
+	}
+	d.advance(25 * time.Hour)
+	equal(t, "a day later it is a new request", codes(d.do(request)), "ok")
+}
+
+func TestRefusedRequestMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	for range MaxUnread {
+		d.do(signal(1, "full"))
+	}
+	request := requested(signal(1, "go"), "r")
+	equal(t, "full", codes(d.do(request)), "inbox_full")
+	d.do(to(1, events.ReportProgress{Activation: 1, Attempt: 1, Upto: 1}))
+	d.do(to(1, events.CancelWorkflow{}))
+	d.do(to(1, events.ReportProgress{
+		Activation: 2, Attempt: 1, Upto: MaxUnread + 4, Reads: []events.SignalRead{{Name: "full", Count: MaxUnread}},
+	}))
+	equal(t, "after reading", codes(d.do(request)), "ok")
+}
+
+// MaxUnread is the bound of a run's inbox.
+const MaxUnread = 10_000
+
+func TestRequestsPerRunAreBounded(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	request := func(n int) events.Envelope { return requested(to(1, events.CancelWorkflow{}), fmt.Sprint("r", n)) }
+	d.do(request(0))
+	for n := range requestsKept {
+		env := requested(signal(1, "go"), fmt.Sprint("r", n+1))
+		equal(t, "answer", codes(d.do(env)), "ok")
+		if n%300 == 0 {
+			d.must(d.core.flush(t.Context()))
+		}
+	}
+	d.must(d.core.flush(t.Context()))
+	for n, known := range map[int]bool{0: false, 1: true, requestsKept: true} {
+		_, ok, err := d.store.RunStore().Answer(t.Context(), 0, runID(1), events.RequestID(fmt.Sprint("r", n)))
+		d.must(err)
+		equal(t, fmt.Sprint("request ", n, " is kept"), ok, known)
+	}
+}
+
+func TestKeptAnswersAreSmall(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	e, err := d.core.load(t.Context(), runID(1))
+	d.must(err)
+	d.must(d.core.keep(t.Context(), e, events.Answer{RequestID: "r", Code: events.OK, Message: strings.Repeat("x", 5000)}, d.now))
+	kept, err := d.core.kept(t.Context(), requestKey{e.id, "r"})
+	d.must(err)
+	if n := len(events.AppendAnswer(nil, &kept.Answer)); n > 1<<10 {
+		t.Errorf("a kept answer has %d bytes", n)
+	}
+}
