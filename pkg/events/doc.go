@@ -25,4 +25,4 @@
 // proto/continuo/events/v1.
 package events
 
-//go:generate go run ./internal/eventdoc . ../../docs/reference/events.md
+//go:generate go test ./internal/eventdoc -run TestReferenceIsFresh -update

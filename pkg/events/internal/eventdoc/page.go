@@ -1,4 +1,6 @@
-package main
+// Package eventdoc makes docs/reference/events.md from the catalog and the doc comments of pkg/events. Its test keeps the
+// page fresh; `go generate ./pkg/events` writes it.
+package eventdoc
 
 import (
 	"bytes"

@@ -1,11 +1,14 @@
-package main
+package eventdoc
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"strings"
 	"testing"
 )
+
+var update = flag.Bool("update", false, "write the page")
 
 func TestReferenceIsFresh(t *testing.T) {
 	t.Parallel()
@@ -13,7 +16,13 @@ func TestReferenceIsFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../../../docs/reference/events.md")
+	const file = "../../../../docs/reference/events.md"
+	if *update {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

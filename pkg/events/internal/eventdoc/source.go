@@ -1,4 +1,4 @@
-package main
+package eventdoc
 
 import (
 	"go/ast"
