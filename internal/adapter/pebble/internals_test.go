@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,21 +19,6 @@ import (
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
-
-// TestKilledChild is the other process of TestKillNine.
-func TestKilledChild(t *testing.T) {
-	dir := os.Getenv("KILLED_STORE")
-	if dir == "" {
-		t.SkipNow()
-	}
-	s, err := Open(dir, Options{Partitions: 2})
-	must(t, err)
-	appendTo(t, s, 0, signals(8)...)
-	if _, err := os.Stdout.WriteString("!"); err != nil {
-		t.Fatal(err)
-	}
-	select {} // until killed
-}
 
 // signals makes n records of one run.
 func signals(n int) []*events.Record {

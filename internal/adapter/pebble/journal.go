@@ -54,8 +54,12 @@ func (j journalPort) Hold(reader string, at []journal.Position) error {
 	}
 	for _, part := range touched { // no trim passes a position while it is written
 		part.mu.Lock()
-		defer part.mu.Unlock()
 	}
+	defer func() {
+		for _, part := range touched {
+			part.mu.Unlock()
+		}
+	}()
 	b := j.db.NewBatch()
 	defer b.Close() //nolint:errcheck // a batch that was applied, or is not wanted, has nothing to report
 	var err error

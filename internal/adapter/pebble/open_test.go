@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/pkg/events"
 )
 
 func TestEngineFormatIsTheNewest(t *testing.T) {
@@ -208,15 +212,38 @@ func TestUnfinishedStoreIsMadeAnew(t *testing.T) {
 	}
 }
 
+// killedStore names the directory of the store for the process that TestKillNine kills.
+const killedStore = "KILLED_STORE"
+
+// liveUntilKilled is that process.
+func liveUntilKilled(dir string) {
+	s, err := Open(dir, Options{Partitions: 2})
+	if err != nil {
+		panic(err)
+	}
+	o, err := s.Journal().Acquire(context.Background(), 0)
+	if err != nil {
+		panic(err)
+	}
+	records := signals(8)
+	for i, r := range records {
+		r.Epoch, r.Owner, r.Seq = o.Epoch(), o.ID(), events.Seq(i+1)
+	}
+	if err := o.Commit(context.Background(), journal.Step{Records: records}); err != nil {
+		panic(err)
+	}
+	if _, err := os.Stdout.WriteString("!"); err != nil {
+		panic(err)
+	}
+	<-s.gone
+}
+
 // TestKillNine opens a store whose process was killed.
 func TestKillNine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if os.Getenv("KILLED_STORE") != "" {
-		t.Skip("runs in the other process")
-	}
-	child := exec.Command(os.Args[0], "-test.run=^TestKilledChild$")
-	child.Env = append(os.Environ(), "KILLED_STORE="+dir)
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), killedStore+"="+dir)
 	out, err := child.StdoutPipe()
 	must(t, err)
 	must(t, child.Start())

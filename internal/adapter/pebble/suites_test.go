@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,7 +19,12 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killedStore); dir != "" {
+		liveUntilKilled(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const clientLimit = 12
 

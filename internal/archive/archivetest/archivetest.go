@@ -166,9 +166,19 @@ func testHistory(t *testing.T, f Fixture, trim bool) {
 		from, to events.EventNumber
 		want     []*events.Record
 	}{
-		{0, 0, r.records}, {1, 0, r.records}, {1, 7, r.records}, {1, 100, r.records},
-		{2, 0, r.records[1:]}, {3, 0, r.records[1:]}, {4, 4, r.records[1:2]}, {5, 0, r.records[2:]},
-		{1, 1, r.records[:1]}, {1, 2, r.records[:2]}, {7, 7, r.records[3:]}, {8, 0, nil}, {100, 200, nil},
+		{0, 0, r.records},
+		{1, 0, r.records},
+		{1, 7, r.records},
+		{1, 100, r.records},
+		{2, 0, r.records[1:]},
+		{3, 0, r.records[1:]},
+		{4, 4, r.records[1:2]},
+		{5, 0, r.records[2:]},
+		{1, 1, r.records[:1]},
+		{1, 2, r.records[:2]},
+		{7, 7, r.records[3:]},
+		{8, 0, nil},
+		{100, 200, nil},
 	} {
 		t.Run(fmt.Sprintf("%d-%d", c.from, c.to), func(t *testing.T) { same(t, history(t, f, r, c.from, c.to, 1<<20), c.want) })
 	}

@@ -78,9 +78,11 @@ func task(worker events.WorkerID, step events.Step) inbox.Delivery {
 
 func await(t *testing.T, ready <-chan struct{}) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	select {
 	case <-ready:
-	case <-time.After(30 * time.Second):
+	case <-ctx.Done():
 		t.Fatal("Ready has no value although something waits")
 	}
 }
