@@ -36,11 +36,14 @@ func (a *app) print(m proto.Message, table func()) error {
 // line writes one line to the standard output. A reader who has gone is no error of ours.
 func (a *app) line(parts ...any) { _, _ = fmt.Fprintln(a.stdout, parts...) }
 
-// rows writes an aligned table.
+// rows writes an aligned table. A cell is one line, whatever its text.
 func (a *app) rows(header []string, rows [][]string) {
 	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, strings.Join(header, "\t"))
 	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = oneLine(cell)
+		}
 		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	_ = w.Flush()
@@ -50,7 +53,7 @@ func stamp(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"
 	}
-	return t.AsTime().Local().Format("2006-01-02 15:04:05.000")
+	return t.AsTime().Local().Format(timeLayout)
 }
 
 func statusName(s apiv1.Status) string {

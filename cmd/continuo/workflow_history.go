@@ -35,6 +35,9 @@ func newHistory(a *app) *cobra.Command {
 			pages := history{api: api, request: &apiv1.GetHistoryRequest{
 				Namespace: t.namespace, WorkflowId: args[0], RunId: t.runID, FromEvent: from,
 			}, follow: follow}
+			if follow { // a page that has events does not wait
+				pages.request.Wait = durationpb.New(waitStep)
+			}
 			if a.output == "json" {
 				return a.historyDocument(cmd.Context(), &pages)
 			}
@@ -68,9 +71,6 @@ func (h *history) next(ctx context.Context) (events.HistoryInfo, []*events.Recor
 	h.request.RunId = answer.GetRunId() // no newer run, should one start meanwhile
 	h.request.FromEvent = answer.GetNextEvent()
 	h.over = answer.GetNextEvent() == 0 || (len(records) == 0 && !h.follow)
-	if h.follow && len(records) > 0 {
-		h.request.Wait = durationpb.New(waitStep) // all that was there is printed before the first wait
-	}
 	return info, records, nil
 }
 

@@ -124,7 +124,7 @@ func attempt(n events.Attempt) string {
 }
 
 func on(queue events.TaskQueue) string {
-	if queue == "" || queue == events.DefaultQueue {
+	if queue == "" || queue == events.DefaultTaskQueue {
 		return ""
 	}
 	return "on queue " + string(queue)
