@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -54,7 +53,7 @@ func (d *driver) deps() Deps {
 	}
 	return Deps{
 		Log: log, Runs: d.store.RunStore(), Archive: d.store.Archive(), Blobs: d.store.Blobs(),
-		Clock: clocktest.NewManual(begin), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Observer: nobody{},
+		Clock: clocktest.NewManual(begin), Logger: slog.New(slog.DiscardHandler), Observer: nobody{},
 	}
 }
 

@@ -162,7 +162,7 @@ func (e *Engine) AcceptClock() { e.guard.accept() }
 
 // watchClock looks at the clock now and then, so that a slow adjustment in a quiet hour is not taken for a jump.
 func (e *Engine) watchClock(ctx context.Context) {
-	timer := e.deps.Clock.NewTimer(clockLook)
+	timer := e.deps.Clock.NewTimer(clockWatch)
 	defer timer.Stop()
 	for {
 		select {
@@ -172,7 +172,7 @@ func (e *Engine) watchClock(ctx context.Context) {
 			if _, err := e.guard.now(); err != nil {
 				e.deps.Logger.Error("the clock jumped; the engine waits", slog.String("error", err.Error()))
 			}
-			timer.Reset(clockLook)
+			timer.Reset(clockWatch)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -20,7 +19,7 @@ func engineOn(t *testing.T, store *memory.Store) *Engine {
 	t.Helper()
 	e, err := New(Deps{
 		Log: store.Journal(), Runs: store.RunStore(), Archive: store.Archive(), Blobs: store.Blobs(),
-		Clock: clocktest.Bubble(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Clock: clocktest.Bubble(), Logger: slog.New(slog.DiscardHandler),
 	}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +116,11 @@ func TestEngineFlushesAndSweepsWhenNothingComes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- e.Run(ctx) }()
-		<-send(t, store, start(1))
-		<-send(t, store, to(1, events.TerminateWorkflow{}))
+		for _, c := range []events.Envelope{start(1), to(1, events.TerminateWorkflow{})} {
+			if err := <-send(t, store, c); err != nil {
+				t.Fatal(err)
+			}
+		}
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		_, last := store.Journal().Bounds(0)
@@ -188,7 +190,7 @@ func TestEngineWaitsWhileTheClockIsInDoubt(t *testing.T) {
 		clock := clocktest.NewManual(begin)
 		e, err := New(Deps{
 			Log: store.Journal(), Runs: store.RunStore(), Archive: store.Archive(), Blobs: store.Blobs(),
-			Clock: clock, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Clock: clock, Logger: slog.New(slog.DiscardHandler),
 		}, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -225,7 +227,7 @@ func TestNewRefusesMissingParts(t *testing.T) {
 	store := memory.New(memory.Options{Partitions: 1})
 	whole := Deps{
 		Log: store.Journal(), Runs: store.RunStore(), Archive: store.Archive(), Blobs: store.Blobs(), Clock: clocktest.NewManual(begin),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	for name, change := range map[string]func(*Deps, *Options){
 		"log": func(d *Deps, _ *Options) { d.Log = nil }, "runs": func(d *Deps, _ *Options) { d.Runs = nil },

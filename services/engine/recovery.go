@@ -192,6 +192,7 @@ func (p *partition) foldEvent(ctx context.Context, e *entry, r *events.Record, e
 		return p.foldReleased(ctx, e, r, ev, n)
 	case events.RunPurged:
 		p.forgetting = append(p.forgetting, endedOf(e))
+	default:
 	}
 	if e.broken != nil {
 		e.broken.next = n + 1

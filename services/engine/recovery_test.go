@@ -315,8 +315,7 @@ func TestRowsOfAnotherStore(t *testing.T) {
 		t.Fatalf("checkpoint %d", checkpoint.Next)
 	}
 	_, err = recoverPartition(t.Context(), 0, lastOwner{other.owner, 1}, deps, other.core.options)
-	var stop *stopError
-	if !errors.As(err, &stop) {
+	if _, ok := errors.AsType[*stopError](err); !ok {
 		t.Errorf("recovered with %v", err)
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// How long a partition waits before it is recovered again, and before it looks at a clock that jumped.
+// How long a partition waits before it is recovered again, and before it looks again at a clock that jumped. A quiet
+// engine looks at the clock each clockWatch.
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 5 * time.Second
 	clockLook  = time.Second
+	clockWatch = time.Minute
 )
 
 // serve owns a partition again and again until ctx ends. It returns an error when the journal is closed.
@@ -25,6 +27,9 @@ func (e *Engine) serve(ctx context.Context, id events.Partition) error {
 		err := e.own(ctx, id)
 		if ctx.Err() != nil {
 			e.report(id, func(h *Health) { h.State, h.Reason = Stopped, "the engine stops" })
+			if err != nil && !errors.Is(err, context.Canceled) {
+				e.deps.Logger.Warn("the partition was left in the middle of its work", slog.Int("partition", int(id)), slog.String("error", err.Error()))
+			}
 			return nil
 		}
 		var stop *stopError

@@ -30,7 +30,7 @@ func (r *Run) fits(e events.Event, n events.EventNumber, at events.Time) error {
 	_, begins := e.(events.RunStarted)
 	_, purges := e.(events.RunPurged)
 	_, releases := e.(events.RunReleased)
-	wrong := ""
+	var wrong string
 	switch {
 	case n != r.next:
 		wrong = fmt.Sprintf("the next number is %d", r.next)

@@ -97,7 +97,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		// A run that decodes answers whatever comes, without panic.
 		for _, c := range []events.Command{
-			events.GetRun{}, events.CancelWorkflow{}, events.SignalWorkflow{Name: "go"}, events.CompleteTask{Step: 1, Attempt: 1},
+			events.GetRun{},
+			events.CancelWorkflow{},
+			events.SignalWorkflow{Name: "go"},
+			events.CompleteTask{Step: 1, Attempt: 1},
 			events.FireTimer{Timer: events.TimerID{Kind: events.TimerSleep, Step: 1}},
 			events.ReportProgress{Activation: 1, Attempt: 1, Upto: 1, Intents: []events.Intent{events.ContinueRun{}}},
 		} {

@@ -450,23 +450,44 @@ func drawEvent(t *rapid.T) events.Event {
 	at := events.Time(rapid.Int64Range(-1, 5).Draw(t, "time"))
 	wait := events.WaitSet{Any: []events.WaitGroup{{Steps: []events.Step{step, step}, Signals: []events.SignalWait{{Name: "go", Index: number}}}, {}}}
 	all := []events.Event{
-		events.RunStarted{}, events.ActivationScheduled{Activation: number, Attempt: attempt},
-		events.ProgressMade{Activation: number, Attempt: attempt, Upto: events.EventNumber(number), Wait: wait,
-			Reads: []events.SignalRead{{Name: "go", Count: number}, {Name: "?", Count: 1}}},
-		events.ProgressRefused{Activation: number, Attempt: attempt}, events.ActivationFailed{Activation: number, Attempt: attempt},
-		events.ActivationTimedOut{Activation: number, Attempt: attempt}, events.TaskScheduled{Step: step},
-		events.TaskAttemptFailed{Step: step, Attempt: attempt}, events.TaskCompleted{Step: step, Attempt: attempt},
-		events.TaskFailed{Step: step, Attempt: attempt}, events.TaskCancelled{Step: step, Attempt: attempt},
-		events.HeartbeatRecorded{Step: step, Attempt: attempt}, events.TimerStarted{Step: step, Due: at},
-		events.TimerFired{Step: step}, events.TimerCancelled{Step: step}, events.StepRecorded{Step: step},
-		events.StepBackedOff{Step: step, Until: at}, events.StepRetryDue{Step: step}, events.ViewSet{},
-		events.SignalReceived{Name: "go", Index: number}, events.CancelRequested{}, events.RunContinued{},
-		events.RunCompleted{}, events.RunQuarantined{}, events.RunReleased{}, events.RunPurged{}, events.EpochStarted{}, nil,
+		events.RunStarted{},
+		events.ActivationScheduled{Activation: number, Attempt: attempt},
+		events.ProgressMade{
+			Activation: number, Attempt: attempt, Upto: events.EventNumber(number), Wait: wait,
+			Reads: []events.SignalRead{{Name: "go", Count: number}, {Name: "?", Count: 1}},
+		},
+		events.ProgressRefused{Activation: number, Attempt: attempt},
+		events.ActivationFailed{Activation: number, Attempt: attempt},
+		events.ActivationTimedOut{Activation: number, Attempt: attempt},
+		events.TaskScheduled{Step: step},
+		events.TaskAttemptFailed{Step: step, Attempt: attempt},
+		events.TaskCompleted{Step: step, Attempt: attempt},
+		events.TaskFailed{Step: step, Attempt: attempt},
+		events.TaskCancelled{Step: step, Attempt: attempt},
+		events.HeartbeatRecorded{Step: step, Attempt: attempt},
+		events.TimerStarted{Step: step, Due: at},
+		events.TimerFired{Step: step},
+		events.TimerCancelled{Step: step},
+		events.StepRecorded{Step: step},
+		events.StepBackedOff{Step: step, Until: at},
+		events.StepRetryDue{Step: step},
+		events.ViewSet{},
+		events.SignalReceived{Name: "go", Index: number},
+		events.CancelRequested{},
+		events.RunContinued{},
+		events.RunCompleted{},
+		events.RunQuarantined{},
+		events.RunReleased{},
+		events.RunPurged{},
+		events.EpochStarted{},
+		nil,
 	}
 	return all[rapid.IntRange(0, len(all)-1).Draw(t, "event")]
 }
 
 // TestJoinIsCheap measures that the end of one of many awaited tasks costs the same for a wide join as for a narrow one.
+//
+//nolint:paralleltest // testing.AllocsPerRun counts for the whole process
 func TestJoinIsCheap(t *testing.T) {
 	allocs := func(width int) float64 {
 		r := wideRun(t, width)

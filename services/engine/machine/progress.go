@@ -112,6 +112,7 @@ func (d *intents) now(s events.Step) stepUse {
 			d.touched[e.Step] = stepOver
 		case events.TimerCancelled:
 			d.touched[e.Step] = stepOver
+		default: // not about a step
 		}
 	}
 	return d.touched[s]

@@ -50,9 +50,7 @@ func TestScripts(t *testing.T) {
 // begin is the time at which every script and law starts.
 const begin = events.Time(1_700_000_000_000_000)
 
-var (
-	header = events.Header{Namespace: "default", WorkflowID: "billing/17", RunID: runID(1)}
-)
+var header = events.Header{Namespace: "default", WorkflowID: "billing/17", RunID: runID(1)}
 
 func runID(n byte) events.RunID { return events.MakeRunID(1_700_000_000_000, [10]byte{9: n}) }
 

@@ -79,12 +79,6 @@ func (k *steps) use(s events.Step) error {
 	return nil
 }
 
-// retryable reports whether the step's back-off is over, so that the worker may report it again.
-func (k *steps) retryable(s events.Step) bool {
-	due, ok := k.backoffs[s]
-	return ok && due == 0
-}
-
 func (k *steps) forget(s events.Step) {
 	delete(k.backoffs, s)
 	if len(k.backoffs) == 0 {

@@ -80,8 +80,12 @@ func checkOptions(o events.TaskOptions) error {
 		name string
 		d    time.Duration
 	}{
-		{"start-to-close", o.StartToClose}, {"heartbeat", o.Heartbeat}, {"schedule-to-start", o.ScheduleToStart},
-		{"schedule-to-close", o.ScheduleToClose}, {"initial retry delay", o.Retry.Initial}, {"longest retry delay", o.Retry.Max},
+		{"start-to-close", o.StartToClose},
+		{"heartbeat", o.Heartbeat},
+		{"schedule-to-start", o.ScheduleToStart},
+		{"schedule-to-close", o.ScheduleToClose},
+		{"initial retry delay", o.Retry.Initial},
+		{"longest retry delay", o.Retry.Max},
 	} {
 		if bound.d < 0 {
 			return fmt.Errorf("%s of %v is negative; 0 means the default", bound.name, bound.d)
