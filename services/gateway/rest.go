@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -23,7 +25,6 @@ import (
 func (g *Gateway) Handler() http.Handler {
 	rest := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, restJSON{}),
-		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters),
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
@@ -36,14 +37,47 @@ func (g *Gateway) Handler() http.Handler {
 	if err := apiv1.RegisterWorkflowServiceHandlerServer(context.Background(), rest, service{Gateway: g}); err != nil {
 		panic("gateway: the generated REST handlers do not register: " + err.Error())
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", rest)
-	mux.HandleFunc("GET /openapi.json", serveOpenAPI)
-	mux.HandleFunc("GET /healthz", g.healthz)
-	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.Handle("GET /metrics", g.metricsHandler())
-	return mux
+	own := map[string]http.Handler{
+		"/openapi.json": http.HandlerFunc(serveOpenAPI), "/healthz": http.HandlerFunc(g.healthz), "/readyz": http.HandlerFunc(g.readyz),
+		"/metrics": g.metricsHandler(),
+	}
+	// Not an http.ServeMux: it cleans paths, and a workflow id may have any slashes and dots.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if handler := own[r.URL.Path]; handler != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		path, err := hideSlashes(r.URL.EscapedPath())
+		if err != nil {
+			g.writeError(w, wire.AsError(err))
+			return
+		}
+		hidden := *r.URL
+		hidden.Path, hidden.RawPath = path, ""
+		request := *r
+		request.URL = &hidden
+		rest.ServeHTTP(w, &request)
+	})
 }
+
+// hiddenSlash stands for an escaped slash while a path is matched: the segments of a path are split at slashes after
+// unescaping, and an id may have slashes of its own. No id or name has this character.
+const hiddenSlash = "\x00"
+
+// hideSlashes unescapes a path, segment by segment, and hides the slashes that were escaped.
+func hideSlashes(escaped string) (string, error) {
+	segments := strings.Split(escaped, "/")
+	for i, s := range segments {
+		plain, err := url.PathUnescape(s)
+		if err != nil || strings.Contains(plain, hiddenSlash) {
+			return "", &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("the address %.200q is malformed", escaped)}
+		}
+		segments[i] = strings.ReplaceAll(plain, "/", hiddenSlash)
+	}
+	return strings.Join(segments, "/"), nil
+}
+
+func showSlashes(path string) string { return strings.ReplaceAll(path, hiddenSlash, "/") }
 
 func incomingHeader(name string) (string, bool) {
 	if http.CanonicalHeaderKey(name) == "Idempotency-Key" {
@@ -93,19 +127,28 @@ func (g *Gateway) restCall(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
 		state := &restState{body: &limitedBody{reader: http.MaxBytesReader(w, r.Body, wire.MaxMessageBytes)}}
 		r.Body = state.body
+		for name, value := range path {
+			path[name] = showSlashes(value)
+		}
 		ctx := context.WithValue(r.Context(), restStateKey{}, state)
 		err := g.observed(ctx, func() (string, error) {
-			method := r.Method
+			to := route{name: "unknown"}
 			if pattern, ok := runtime.HTTPPattern(ctx); ok {
-				method += " " + pattern.String()
+				if found, ok := routeOf(r.Method, pattern.String()); ok {
+					to = found
+				}
 			}
-			if err := g.enterCall(); err != nil {
-				g.writeError(w, wire.FromStatus(asStatus(err)))
-				return method, err
+			err := to.checkQuery(r.URL.RawQuery)
+			if err == nil {
+				err = g.enterCall()
+			}
+			if err != nil {
+				g.writeError(w, wire.AsError(err))
+				return to.name, err
 			}
 			defer g.leaveCall()
 			next(w, r.WithContext(ctx), path)
-			return method, state.err
+			return to.name, state.err
 		})
 		if err != nil && state.err == nil && codeOf(err) == events.Internal {
 			g.writeError(w, wire.FromStatus(err)) // a panic; if an answer was begun, nothing can be said any more
@@ -132,13 +175,13 @@ func (g *Gateway) restError(_ context.Context, _ *runtime.ServeMux, _ runtime.Ma
 func (g *Gateway) routingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
 	switch code {
 	case http.StatusNotFound:
-		g.writeError(w, &events.Error{Code: events.NotFound, Message: fmt.Sprintf("there is nothing at %s; /openapi.json lists what there is", r.URL.Path)})
+		g.writeError(w, &events.Error{Code: events.NotFound, Message: fmt.Sprintf("there is nothing at %s; /openapi.json lists what there is", showSlashes(r.URL.Path))})
 	case http.StatusMethodNotAllowed:
 		g.writeErrorAs(w, http.StatusMethodNotAllowed, &events.Error{
-			Code: events.NotImplemented, Message: fmt.Sprintf("%s is not a method of %s; /openapi.json lists what there is", r.Method, r.URL.Path),
+			Code: events.NotImplemented, Message: fmt.Sprintf("%s is not a method of %s; /openapi.json lists what there is", r.Method, showSlashes(r.URL.Path)),
 		})
 	default:
-		g.writeError(w, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("the address %s is malformed", r.URL.Path)})
+		g.writeError(w, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("the address %s is malformed", showSlashes(r.URL.Path))})
 	}
 }
 
