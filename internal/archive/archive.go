@@ -26,3 +26,10 @@ type Archive interface {
 	// Forget deletes everything of a run. Repeating it is harmless.
 	Forget(ctx context.Context, p events.Partition, run events.RunID) error
 }
+
+// Lister is what an archive adds that can say which runs it has. Without it a read model that is built anew has only the
+// runs that the untrimmed log still mentions.
+type Lister interface {
+	// Runs returns up to limit runs of a partition with an id above after, by rising id. The zero id is below all.
+	Runs(ctx context.Context, p events.Partition, after events.RunID, limit int) ([]events.RunID, error)
+}

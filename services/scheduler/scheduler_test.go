@@ -142,7 +142,7 @@ func TestAnEndedRunLeavesNothing(t *testing.T) {
 		if b := l.s.Backlog(); len(b) != 0 {
 			t.Errorf("backlog %+v", b)
 		}
-		keys, err := l.store.DueIndex().OfRun(t.Context(), 0, runOf(1), 100)
+		keys, err := l.store.DueIndex().OfRun(l.t.Context(), 0, runOf(1), 100)
 		if err != nil || len(keys) != 0 {
 			t.Errorf("the index still has %v (%v)", keys, err)
 		}

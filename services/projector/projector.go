@@ -1,0 +1,221 @@
+// Package projector keeps the read models: it folds the event log into one row per run and writes rows and position
+// together.
+//
+//	log ──▶ Turn: collect ──▶ (rows, missing history) ──▶ Write: fold ──▶ Apply, hold moves on
+//
+// Writing is batched: rows of one run coalesce, so a run that begins and ends within a batch is one insert. Nobody waits
+// for the projector but readers who ask it to hurry ([Projector.Nudge]). A model that is damaged, foreign or ahead of the
+// log is dropped and built anew, from the archive where the log is trimmed.
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/projector/projection"
+)
+
+// Deps are what a projector stands on.
+type Deps struct {
+	Log   journal.Follower
+	Model readmodel.Writer
+	// Archive has the history that the log has trimmed. If it is an [archive.Lister] too, a model can be built anew in full.
+	Archive archive.Archive
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	// Partitions are those it serves.
+	Partitions []events.Partition
+}
+
+// Options say how writing is batched. Zero fields mean the defaults.
+type Options struct {
+	// Delay is how long a batch collects; default 250 ms. A nudge ends it.
+	Delay time.Duration
+	// Events ends a batch early; default 5,000.
+	Events int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Delay <= 0 {
+		o.Delay = 250 * time.Millisecond
+	}
+	if o.Events <= 0 {
+		o.Events = 5000
+	}
+	return o
+}
+
+// Projector is the service. Turn and Write are used by one goroutine at a time; Run does that for servers. Nudge and Stats
+// may be called from any goroutine.
+type Projector struct {
+	deps    Deps
+	options Options
+	nudges  chan struct{}
+
+	batch projection.Batch
+	since events.Time // when the batch began; 0 while it is empty
+	next  []readmodel.Position
+	index map[events.Partition]int // into next
+
+	mu      sync.Mutex // guards the rest
+	applied []readmodel.Position
+	stats   Stats
+}
+
+// New returns a projector that has not begun.
+func New(d Deps, o Options) *Projector {
+	p := &Projector{deps: d, options: o.withDefaults(), nudges: make(chan struct{}, 1)}
+	p.begin(nil)
+	return p
+}
+
+// begin forgets what was collected and goes on from the given positions.
+func (p *Projector) begin(at []readmodel.Position) {
+	p.batch, p.since, p.next, p.index = projection.Batch{}, 0, nil, make(map[events.Partition]int)
+	for _, id := range p.deps.Partitions {
+		position := readmodel.Position{Partition: id, Next: 1}
+		for _, known := range at {
+			if known.Partition == id {
+				position = known
+			}
+		}
+		p.index[id] = len(p.next)
+		p.next = append(p.next, position)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.applied = append([]readmodel.Position(nil), p.next...)
+}
+
+// Nudge asks the projector to write what the log has now instead of waiting for more: somebody waits for it
+// (readmodel.Reader.WaitFor).
+func (p *Projector) Nudge() {
+	select {
+	case p.nudges <- struct{}{}:
+	default:
+	}
+}
+
+// Input is what a turn is given.
+type Input struct {
+	Now     events.Time
+	Records []*events.Record
+	// Hurry says that somebody waits and the log has no more.
+	Hurry bool
+}
+
+// Output is what a turn wants.
+type Output struct {
+	// Write asks for a call of Write, with the stored rows of Wanted.
+	Write  bool
+	Wanted []events.RunID
+	// Wake is when the next turn is due although nothing comes in; 0 means never.
+	Wake events.Time
+}
+
+// Turn collects records and says when they are to be written.
+func (p *Projector) Turn(in Input) Output {
+	for _, r := range in.Records {
+		i, ours := p.index[r.Partition]
+		if !ours || r.Seq < p.next[i].Next {
+			continue
+		}
+		if p.since == 0 {
+			p.since = in.Now
+		}
+		p.next[i].Next, p.next[i].Time = r.Seq+1, r.Time
+		p.batch.Add(r)
+	}
+	if p.since == 0 {
+		return Output{}
+	}
+	due := p.since.Add(p.options.Delay)
+	if in.Hurry || in.Now >= due || p.batch.Events() >= p.options.Events {
+		return Output{Write: true, Wanted: p.batch.Wanted()}
+	}
+	return Output{Wake: due}
+}
+
+// Gaps returns the history that lies between stored rows and what was collected: of runs that the log begins in the
+// middle of.
+func (p *Projector) Gaps(stored []row.Run) []projection.Gap { return p.batch.Gaps(stored) }
+
+// Write folds what was collected over the stored rows, which must not be used any more, and begins to collect anew.
+func (p *Projector) Write(stored []row.Run) readmodel.Batch {
+	b := readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)}
+	events := p.batch.Events()
+	b.Rows, b.Deletes = p.batch.Rows(stored)
+	p.since = 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Batches++
+	p.stats.Events += uint64(events)
+	p.stats.Rows += uint64(len(b.Rows))
+	return b
+}
+
+// Stats are counters since the start, and how far the model is.
+type Stats struct {
+	// Batches, Events and Rows count what was written; Rebuilds how often the model was made anew.
+	Batches, Events, Rows, Rebuilds uint64
+	Partitions                      []PartitionStats
+}
+
+// PartitionStats tell how far a partition is in the model. LagRecords is how many records of the log it does not have.
+type PartitionStats struct {
+	readmodel.Position
+	Last       events.Seq // of the log
+	LagRecords uint64
+}
+
+// Stats returns the counters.
+func (p *Projector) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := p.stats
+	for _, at := range p.applied {
+		_, last := p.deps.Log.Bounds(at.Partition)
+		out.Partitions = append(out.Partitions, PartitionStats{
+			Position: at, Last: last, LagRecords: uint64(max(0, int64(last)-int64(at.Next)+1)),
+		})
+	}
+	return out
+}
+
+// store makes a batch part of the model and lets the log forget what the model has.
+func (p *Projector) store(ctx context.Context, b readmodel.Batch) error {
+	if err := p.deps.Model.Apply(ctx, b); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.applied = b.Positions
+	p.mu.Unlock()
+	return p.hold(b.Positions)
+}
+
+func (p *Projector) hold(at []readmodel.Position) error {
+	var hold []journal.Position
+	for _, position := range at {
+		hold = append(hold, journal.Position{Partition: position.Partition, Next: position.Next})
+	}
+	if err := p.deps.Log.Hold(holder, hold); err != nil {
+		return fmt.Errorf("hold the log: %w", err)
+	}
+	return nil
+}
+
+// holder is the name of the projector's hold on the log.
+const holder = "projector"
+
+// errRebuild ends a life of the projector that cannot go on with the model as it is.
+var errRebuild = errors.New("the read model has to be built anew")

@@ -1,0 +1,377 @@
+package projector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/adapter/sqlite"
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/clock/clocktest"
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lab is a projector over memory with a log that the test writes itself.
+type lab struct {
+	t       *testing.T
+	store   *memory.Store
+	owner   journal.Owner
+	last    events.Seq
+	numbers map[events.RunID]events.EventNumber
+	model   *counting
+	archive archive.Archive
+	p       *Projector
+	logged  bytes.Buffer
+	stop    func()
+}
+
+// counting counts the writes of a model and fails on request.
+type counting struct {
+	readmodel.Model
+	applies int
+	fail    func() error
+}
+
+func (c *counting) Apply(ctx context.Context, b readmodel.Batch) error {
+	if c.fail != nil {
+		if err := c.fail(); err != nil {
+			return err
+		}
+	}
+	c.applies++
+	return c.Model.Apply(ctx, b)
+}
+
+func inLab(t *testing.T, test func(l *lab)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.start(clocktest.Bubble())
+		test(l)
+		l.stop()
+		l.store.Close()
+	})
+}
+
+func newLab(t *testing.T) *lab {
+	l := &lab{t: t, store: memory.New(memory.Options{Partitions: 1}), numbers: map[events.RunID]events.EventNumber{}}
+	l.model, l.archive = &counting{Model: memory.NewReadModel()}, l.store.Archive()
+	var err error
+	if l.owner, err = l.store.Journal().Acquire(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *lab) start(c clock.Clock) {
+	l.p = New(Deps{
+		Log: l.store.Journal(), Model: l.model, Archive: l.archive, Clock: c, Partitions: []events.Partition{0},
+		Logger: slog.New(slog.NewTextHandler(&l.logged, nil)),
+	}, Options{})
+	ctx, cancel := context.WithCancel(l.t.Context())
+	done := make(chan error, 1)
+	p := l.p
+	go func() { done <- p.Run(ctx) }()
+	l.stop = func() {
+		l.t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			l.t.Errorf("the projector ended with %v", err)
+		}
+	}
+}
+
+func runOf(n int) events.RunID { return events.RunID{0: 1, 14: byte(n >> 8), 15: byte(n)} }
+
+func (l *lab) record(n int, evs ...events.Event) {
+	l.t.Helper()
+	l.last++
+	run := runOf(n)
+	if l.numbers[run] == 0 {
+		l.numbers[run] = 1
+	}
+	r := &events.Record{Events: evs, Header: events.Header{
+		Epoch: l.owner.Epoch(), Owner: l.owner.ID(), Seq: l.last, Time: events.TimeOf(time.Now()), Schema: events.Schema,
+		Namespace: "default", WorkflowID: events.WorkflowID(fmt.Sprint("wf-", n)), RunID: run, First: l.numbers[run],
+	}}
+	l.numbers[run] += events.EventNumber(len(evs))
+	if err := l.owner.Commit(l.t.Context(), journal.Step{Records: []*events.Record{r}}); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) status(n int) string {
+	l.t.Helper()
+	r, err := l.model.Run(l.t.Context(), "default", events.WorkflowID(fmt.Sprint("wf-", n)), events.RunID{})
+	if errors.Is(err, readmodel.ErrNotFound) {
+		return "not found"
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return r.Status.String()
+}
+
+func (l *lab) want(what, got, want string) {
+	l.t.Helper()
+	if got != want {
+		l.t.Fatalf("%s: %s, want %s", what, got, want)
+	}
+}
+
+func started() events.Event { return events.RunStarted{Type: "T", Queue: "q"} }
+
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestRowsAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for i := range 50 {
+			l.record(i, started())
+			l.record(i, events.RunCompleted{})
+		}
+		pass(249 * time.Millisecond)
+		l.want("before the delay", l.status(7), "not found")
+		pass(time.Millisecond)
+		l.want("after it", l.status(7), "completed")
+		if s := l.p.Stats(); l.model.applies != 1 || s.Rows != 50 || s.Events != 100 || s.Partitions[0].LagRecords != 0 {
+			t.Errorf("%d writes, %+v; want one of 50 rows", l.model.applies, s)
+		}
+		l.record(7, events.RunPurged{})
+		pass(250 * time.Millisecond)
+		l.want("purged", l.status(7), "not found")
+		holds, err := l.store.Journal().Holds("projector")
+		if err != nil || len(holds) != 1 || holds[0].Next != 102 {
+			t.Errorf("the log is held at %v (%v)", holds, err)
+		}
+		pass(time.Hour)
+		if l.model.applies != 2 {
+			t.Errorf("%d writes although nothing happened", l.model.applies)
+		}
+	})
+}
+
+func TestWhoWaitsIsServedAtOnce(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		at := time.Now()
+		l.record(1, started())
+		l.p.Nudge()
+		if err := l.model.WaitFor(l.t.Context(), 0, l.last); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(at); waited != 0 {
+			t.Errorf("a nudged write took %v", waited)
+		}
+		l.want("status", l.status(1), "running")
+	})
+}
+
+func TestManyEventsDoNotWait(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		at := time.Now()
+		for i := range 5000 {
+			l.record(i%3, events.SignalReceived{Name: "s", Index: uint64(i)})
+		}
+		if err := l.model.WaitFor(l.t.Context(), 0, 4000); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(at); waited != 0 {
+			t.Errorf("5,000 events waited %v", waited)
+		}
+	})
+}
+
+func TestItGoesOnWhereTheModelIs(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for i := range 30 {
+			l.record(i%4, []events.Event{started(), events.ViewSet{Name: "v"}, events.SignalReceived{Name: "s", Index: 1}}[min(i/4, 2)])
+			if i%5 == 0 {
+				l.stop() // writes what it has read
+				l.start(clocktest.Bubble())
+			}
+		}
+		pass(250 * time.Millisecond)
+		for n := range 4 {
+			r, err := l.model.Run(l.t.Context(), "default", events.WorkflowID(fmt.Sprint("wf-", n)), runOf(n))
+			if err != nil || r.Version != l.numbers[runOf(n)]-1 || r.Unread != uint64(r.Version)-2 {
+				t.Errorf("run %d: %+v (%v), want version %d", n, r, err, l.numbers[runOf(n)]-1)
+			}
+		}
+	})
+}
+
+func TestAModelThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		full := true
+		l.model.fail = func() error {
+			if full {
+				return errors.New("disk full")
+			}
+			return nil
+		}
+		l.record(1, started())
+		pass(10 * time.Second)
+		l.want("while it cannot be written", l.status(1), "not found")
+		full = false
+		pass(30 * time.Second)
+		l.want("afterwards", l.status(1), "running")
+		if !strings.Contains(l.logged.String(), "disk full") {
+			t.Error("nothing was logged")
+		}
+	})
+}
+
+func TestADamagedModelIsBuiltAnewFromTheArchive(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for i := range 300 {
+			l.record(i, started(), events.ViewSet{Name: "v"})
+		}
+		l.record(5, events.RunPurged{})
+		l.record(6, events.RunCompleted{})
+		pass(250 * time.Millisecond)
+		before := l.rows()
+		if err := l.store.Journal().Trim(0, l.last); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.store.Archive().Forget(l.t.Context(), 0, runOf(5)); err != nil {
+			t.Fatal(err)
+		}
+		damaged := true
+		l.model.fail = func() error {
+			if damaged {
+				damaged = false
+				return fmt.Errorf("page 7: %w", readmodel.ErrDamaged)
+			}
+			return nil
+		}
+		l.record(7, events.RunFailed{})
+		pass(time.Second)
+		l.want("what came last", l.status(7), "failed")
+		l.want("ended long ago", l.status(6), "completed")
+		l.want("purged", l.status(5), "not found")
+		if after := l.rows(); after != before {
+			t.Errorf("%d rows after, %d before", after, before)
+		}
+		if s := l.p.Stats(); s.Rebuilds != 1 || s.Partitions[0].LagRecords != 0 || !strings.Contains(l.logged.String(), "built anew") {
+			t.Errorf("%+v, log: %s", s, l.logged.String())
+		}
+	})
+}
+
+func (l *lab) rows() (n int64) {
+	counts, err := l.model.Count(l.t.Context(), readmodel.Filter{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, c := range counts {
+		n += c.Runs
+	}
+	return n
+}
+
+// unlisted is an archive that cannot say which runs it has.
+type unlisted struct{ archive.Archive }
+
+func TestHistoryIsFetchedForRunsTheLogBeginsInTheMiddleOf(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.record(1, started(), events.SignalReceived{Name: "s", Index: 1})
+		l.record(2, started())
+		pass(250 * time.Millisecond)
+		if err := l.store.Journal().Trim(0, l.last+1); err != nil {
+			t.Fatal(err)
+		}
+		l.stop()
+		l.model.Model, l.archive = memory.NewReadModel(), unlisted{l.store.Archive()}
+		l.start(clocktest.Bubble())
+		l.record(1, events.SignalReceived{Name: "s", Index: 2})
+		pass(250 * time.Millisecond)
+		r, err := l.model.Run(l.t.Context(), "default", "wf-1", runOf(1))
+		if err != nil || r.Type != "T" || r.Unread != 2 || r.Version != 3 {
+			t.Errorf("%+v (%v)", r, err)
+		}
+		if !strings.Contains(l.logged.String(), "cannot list runs") {
+			t.Errorf("log: %s", l.logged.String())
+		}
+	})
+}
+
+func TestAModelAheadOfTheLogIsDropped(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.record(1, started())
+		pass(time.Second)
+		l.stop()
+		if err := l.model.Apply(l.t.Context(), readmodel.Batch{Positions: []readmodel.Position{{Next: 1000}}}); err != nil {
+			t.Fatal(err)
+		}
+		l.start(clocktest.Bubble())
+		pass(time.Second)
+		l.want("status", l.status(1), "running")
+		if s := l.p.Stats(); s.Rebuilds != 1 || s.Partitions[0].Next != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestSQLiteAndMemoryGetTheSameRows(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	inMemory := l.model.Model
+	for i := range 200 {
+		l.record(i%20, []events.Event{started(), events.ViewSet{Name: "v"}, events.TaskScheduled{Step: 1, Name: "a"}, events.RunCompleted{}}[min(i/20, 3)])
+	}
+	file, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "model.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []readmodel.Model{inMemory, file} {
+		l.model.Model = model
+		l.start(clock.Real())
+		l.p.Nudge()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := model.WaitFor(ctx, 0, l.last); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		l.stop()
+	}
+	for n := range 20 {
+		want, err := inMemory.Rows(t.Context(), []events.RunID{runOf(n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := file.Rows(t.Context(), []events.RunID{runOf(n)})
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("run %d: %+v (%v), want %+v", n, got, err, want)
+		}
+	}
+	if err := file.Close(); err != nil {
+		t.Error(err)
+	}
+	l.store.Close()
+}

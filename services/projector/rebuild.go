@@ -1,0 +1,80 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/projector/projection"
+)
+
+// runsPerBatch is how many runs are read from the archive for one write.
+const runsPerBatch = 200
+
+// catchUp brings partitions whose log is trimmed beyond where the model is to the first record of the log.
+func (p *Projector) catchUp(ctx context.Context) error {
+	built := false
+	for i := range p.next {
+		at := &p.next[i]
+		first, last := p.deps.Log.Bounds(at.Partition)
+		switch {
+		case at.Next > last+1:
+			return fmt.Errorf("%w: it is at %d of partition %d, whose log ends at %d", errRebuild, at.Next, at.Partition, last)
+		case at.Next >= first:
+			continue
+		case at.Next > 1:
+			return fmt.Errorf("%w: it is at %d of partition %d, whose log begins at %d", errRebuild, at.Next, at.Partition, first)
+		}
+		at.Next = first
+		if err := p.hold([]readmodel.Position{*at}); err != nil {
+			return err
+		}
+		if err := p.rebuild(ctx, at.Partition); err != nil {
+			return err
+		}
+		built = true
+	}
+	if !built {
+		return nil
+	}
+	return p.store(ctx, readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)})
+}
+
+// rebuild makes the rows of a partition from the archive. They may include more than the log before its first record;
+// what is folded twice changes nothing.
+func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
+	lister, ok := p.deps.Archive.(archive.Lister)
+	if !ok {
+		p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model has only the runs that the log still mentions: the archive cannot list runs",
+			slog.Int("partition", int(id)))
+		return nil
+	}
+	var after events.RunID
+	for {
+		runs, err := lister.Runs(ctx, id, after, runsPerBatch)
+		if err != nil {
+			return fmt.Errorf("runs in the archive of partition %d: %w", id, err)
+		}
+		var batch readmodel.Batch
+		for _, run := range runs {
+			folded, err := p.fold(ctx, row.Run{}, projection.Gap{Partition: id, RunID: run, From: 1})
+			if err != nil {
+				return err
+			}
+			if !folded.RunID.IsZero() {
+				batch.Rows = append(batch.Rows, folded)
+			}
+		}
+		if err := p.deps.Model.Apply(ctx, batch); err != nil {
+			return err
+		}
+		if len(runs) < runsPerBatch {
+			return nil
+		}
+		after = runs[len(runs)-1]
+	}
+}

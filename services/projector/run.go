@@ -1,0 +1,215 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/projector/projection"
+)
+
+// recordsPerTurn is how many records are read at a time.
+const recordsPerTurn = 1024
+
+// A model that cannot be written (its disk is full, say) is tried again after 1 s, doubling up to 30 s.
+const (
+	firstRetry = time.Second
+	maxRetry   = 30 * time.Second
+)
+
+// Run follows the log and writes the model until ctx ends; it returns nil then, after writing what it has read. An error
+// means that the log or the archive cannot be read. Trouble with the model itself is logged and overcome: by trying again,
+// or by making the model anew.
+func (p *Projector) Run(ctx context.Context) error {
+	for {
+		err := p.live(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errRebuild), errors.Is(err, readmodel.ErrDamaged):
+			p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model is dropped and built anew", slog.Any("error", err))
+			if err := p.deps.Model.Reset(ctx); err != nil {
+				return stopped(ctx, fmt.Errorf("drop the read model: %w", err))
+			}
+			p.mu.Lock()
+			p.stats.Rebuilds++
+			p.mu.Unlock()
+		default:
+			return err
+		}
+	}
+}
+
+// stopped turns the error of a projector whose context is over into nil.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// live goes on from where the model is until something ends it.
+func (p *Projector) live(ctx context.Context) error {
+	at, err := p.deps.Model.Positions(ctx)
+	if err != nil {
+		return fmt.Errorf("positions of the read model: %w", err)
+	}
+	p.begin(at)
+	if err := p.catchUp(ctx); err != nil {
+		return err
+	}
+	if err := p.hold(p.next); err != nil {
+		return err
+	}
+	var from []journal.Position
+	for _, position := range p.next {
+		from = append(from, journal.Position{Partition: position.Partition, Next: position.Next})
+	}
+	reader, err := p.deps.Log.Follow(ctx, from)
+	if err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	defer reader.Close()
+	err = p.loop(ctx, reader)
+	if ctx.Err() == nil {
+		return err
+	}
+	if out := p.Turn(Input{Now: p.now(), Hurry: true}); out.Write {
+		if err := p.last(context.WithoutCancel(ctx), out); err != nil {
+			p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model lacks what was read last; it is read again", slog.Any("error", err))
+		}
+	}
+	return nil
+}
+
+// last writes once, at a planned end.
+func (p *Projector) last(ctx context.Context, out Output) error {
+	stored, err := p.stored(ctx, out.Wanted)
+	if err != nil {
+		return err
+	}
+	return p.store(ctx, p.Write(stored))
+}
+
+func (p *Projector) now() events.Time { return events.TimeOf(p.deps.Clock.Now()) }
+
+func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
+	timer := p.deps.Clock.NewTimer(p.options.Delay)
+	defer timer.Stop()
+	hurry := false
+	for ctx.Err() == nil {
+		records, err := reader.TryNext(recordsPerTurn)
+		if err != nil {
+			return fmt.Errorf("follow the log: %w", err)
+		}
+		out := p.Turn(Input{Now: p.now(), Records: records, Hurry: hurry && len(records) == 0})
+		if out.Write {
+			if err := p.persist(ctx, out, timer); err != nil {
+				return err
+			}
+		}
+		if len(records) > 0 {
+			continue
+		}
+		hurry = p.wait(ctx, timer, out.Wake, reader)
+	}
+	return ctx.Err()
+}
+
+// wait returns when something may have come, or at the given time; 0 means never. It reports whether somebody is in a
+// hurry.
+func (p *Projector) wait(ctx context.Context, timer clock.Timer, until events.Time, reader journal.Reader) (hurry bool) {
+	var alarm <-chan time.Time
+	if until != 0 {
+		timer.Reset(max(0, min(until.Sub(p.now()), p.options.Delay)))
+		alarm = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+	case <-reader.Ready():
+	case <-p.nudges:
+		return true
+	case <-alarm:
+	}
+	return false
+}
+
+// persist writes what was collected. It tries until that succeeds, the model is found damaged, or ctx ends.
+func (p *Projector) persist(ctx context.Context, out Output, timer clock.Timer) error {
+	var stored []row.Run
+	err := p.retry(ctx, timer, func() (err error) {
+		stored, err = p.stored(ctx, out.Wanted)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	batch := p.Write(stored)
+	return p.retry(ctx, timer, func() error { return p.store(ctx, batch) })
+}
+
+func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() error) error {
+	for delay := firstRetry; ; delay = min(2*delay, maxRetry) {
+		err := do()
+		if err == nil || errors.Is(err, readmodel.ErrDamaged) || errors.Is(err, journal.ErrClosed) || ctx.Err() != nil {
+			return err
+		}
+		p.deps.Logger.LogAttrs(ctx, slog.LevelError, "read model cannot be written", slog.Any("error", err), slog.Duration("retry_after", delay))
+		timer.Reset(delay)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// stored returns the rows that the batch builds upon, with the history that lies between them and the batch.
+func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Run, error) {
+	rows, err := p.deps.Model.Rows(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	for _, gap := range p.Gaps(rows) {
+		i := slices.IndexFunc(rows, func(r row.Run) bool { return r.RunID == gap.RunID })
+		if i < 0 {
+			i = len(rows)
+			rows = append(rows, row.Run{})
+		}
+		if rows[i], err = p.fold(ctx, rows[i], gap); err != nil {
+			return nil, err
+		}
+	}
+	// Of what even the archive does not know there is nothing to build upon.
+	return slices.DeleteFunc(rows, func(r row.Run) bool { return r.RunID.IsZero() }), nil
+}
+
+// historyBytes is how much history of a run is read at a time.
+const historyBytes = 1 << 20
+
+// fold brings a row up to the end of a gap, as far as the archive knows.
+func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap) (row.Run, error) {
+	for from := gap.From; from != 0; {
+		records, next, err := p.deps.Archive.History(ctx, gap.Partition, gap.RunID, from, gap.To, historyBytes)
+		if errors.Is(err, archive.ErrNotFound) {
+			return run, nil
+		}
+		if err != nil {
+			return run, fmt.Errorf("history of run %s: %w", gap.RunID, err)
+		}
+		for _, r := range records {
+			run = projection.Fold(run, r)
+		}
+		from = next
+	}
+	return run, nil
+}
