@@ -150,6 +150,9 @@ func project(ctx context.Context, log journal.Journal, model *memory.ReadModel) 
 	for p := range log.Partitions() {
 		from = append(from, journal.Position{Partition: events.Partition(p), Next: 1})
 	}
+	if err := log.Hold("projector", from); err != nil {
+		return err
+	}
 	reader, err := log.Follow(ctx, from)
 	if err != nil {
 		return err

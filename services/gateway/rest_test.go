@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -286,6 +287,32 @@ func TestHealthTellsTheTruth(t *testing.T) {
 		t.Error(status, body)
 	}
 	if status, body := s.rest("GET", "/healthz", ""); status != 200 || !strings.Contains(body, "alive") {
+		t.Error(status, body)
+	}
+}
+
+func TestRESTTakesEveryWorkflowID(t *testing.T) {
+	t.Parallel()
+	s := start(t, settings{})
+	for _, id := range []string{"a/b", "a//b", "../x", ".", "%2F", "ä ö", "a?b#c", "x:cancel", "a+b", `"quoted"`} {
+		body, err := json.Marshal(map[string]any{"type": "Order", "workflow_id": id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, got := s.rest("POST", "/v1/workflows", string(body)); status != 200 {
+			t.Fatal(id, status, got)
+		}
+		status, got := s.rest("GET", "/v1/workflows/"+strings.ReplaceAll(url.PathEscape(id), "/", "%2F"), "")
+		described := decode[struct {
+			Info struct {
+				WorkflowID string `json:"workflow_id"`
+			} `json:"info"`
+		}](t, got)
+		if status != 200 || described.Info.WorkflowID != id {
+			t.Errorf("%q: %d %s", id, status, got)
+		}
+	}
+	if status, body := s.rest("GET", "/v1/workflows/a%00b", ""); status != 400 || !strings.Contains(body, "malformed") {
 		t.Error(status, body)
 	}
 }

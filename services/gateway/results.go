@@ -73,7 +73,7 @@ func (g *Gateway) result(ctx context.Context, r *apiv1.GetResultRequest) (*apiv1
 func (g *Gateway) outcome(ctx context.Context, t target, wait time.Duration) (*apiv1.Outcome, error) {
 	c := g.open()
 	defer g.closeCall(c)
-	g.post(sessions.Await{Call: c.id, Partition: g.partition(t), RunID: t.run})
+	g.post(sessions.Await{Call: c.id, Partition: g.partition(t), WorkflowID: t.workflow, RunID: t.run})
 	out, err := g.next(ctx, c)
 	if err != nil {
 		return nil, err

@@ -56,14 +56,14 @@ type Core struct {
 	tasks       map[events.TaskID]*task
 	activations map[events.RunID]*activation
 	runs        map[events.RunID]*heldRun
-	cancelled   *fifo[events.TaskID]
+	cancelled   *fifo[events.TaskID, struct{}]
 
 	lanes   []lane
 	asks    map[Call]*pending
 	waiters map[Call]*waiter
 	waiting map[events.RunID][]Call
 	ended   endedRing
-	started *fifo[events.RunID]
+	started *fifo[events.RunID, events.WorkflowID]
 
 	deadlines deadlines
 	out       []Output
@@ -80,12 +80,12 @@ func New(config Config) *Core {
 		tasks:       make(map[events.TaskID]*task),
 		activations: make(map[events.RunID]*activation),
 		runs:        make(map[events.RunID]*heldRun),
-		cancelled:   newFIFO[events.TaskID](4096),
+		cancelled:   newFIFO[events.TaskID, struct{}](4096),
 		asks:        make(map[Call]*pending),
 		lanes:       make([]lane, config.Partitions),
 		waiters:     make(map[Call]*waiter),
 		waiting:     make(map[events.RunID][]Call),
-		started:     newFIFO[events.RunID](config.RingRuns),
+		started:     newFIFO[events.RunID, events.WorkflowID](config.RingRuns),
 	}
 	for p := range c.lanes {
 		c.lanes[p].open = make(map[uint64]*pending)

@@ -181,9 +181,10 @@ type Ask struct {
 
 // Await waits for the end of a run. It is answered by a [Waiting] at once, or by a [RunOver].
 type Await struct {
-	Call      Call
-	Partition events.Partition
-	RunID     events.RunID
+	Call       Call
+	Partition  events.Partition
+	WorkflowID events.WorkflowID
+	RunID      events.RunID
 }
 
 // Forget gives up a call. Its command, once sent, still counts.

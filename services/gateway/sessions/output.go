@@ -25,7 +25,7 @@ type Reply struct {
 // Waiting says that an [Await] is registered and that the end of the run is not among those seen lately.
 type Waiting struct {
 	Call Call
-	// Open says that the run was seen to start and not to end: it is open.
+	// Open says that the run was seen to start under the workflow id and not to end: it is open.
 	Open bool
 	// From is the position since which every end in the partition is known: a reader that has everything below it and
 	// shows the run open is right.

@@ -89,7 +89,7 @@ func (c *Core) event(r *events.Record, number events.EventNumber, e events.Event
 	task := func(s events.Step) *task { return c.tasks[events.TaskID{Run: r.RunID, Step: s}] }
 	switch e := e.(type) {
 	case events.RunStarted:
-		c.started.add(r.RunID)
+		c.started.add(r.RunID, r.WorkflowID)
 	case events.TaskCompleted:
 		c.taskOver(task(e.Step), e.Attempt)
 	case events.TaskFailed:
@@ -97,7 +97,7 @@ func (c *Core) event(r *events.Record, number events.EventNumber, e events.Event
 	case events.TaskAttemptFailed:
 		c.taskOver(task(e.Step), e.Attempt)
 	case events.TaskCancelled:
-		c.cancelled.add(events.TaskID{Run: r.RunID, Step: e.Step})
+		c.cancelled.add(events.TaskID{Run: r.RunID, Step: e.Step}, struct{}{})
 		if t := task(e.Step); t != nil && t.state != reporting {
 			c.stopTask(t)
 		}
@@ -174,7 +174,8 @@ func (c *Core) await(in Await) {
 	}
 	c.waiters[in.Call] = &waiter{run: in.RunID}
 	c.waiting[in.RunID] = append(c.waiting[in.RunID], in.Call)
-	c.emit(Waiting{Call: in.Call, Open: c.started.has(in.RunID), From: c.ended.from[in.Partition]})
+	workflow, started := c.started.get(in.RunID)
+	c.emit(Waiting{Call: in.Call, Open: started && workflow == in.WorkflowID, From: c.ended.from[in.Partition]})
 }
 
 func (c *Core) dropWaiter(call Call, w *waiter) {
