@@ -56,8 +56,6 @@ func (p *partition) group(key groupKey) *group {
 	return g
 }
 
-func (g *group) add(a events.Answer) { g.answers = append(g.answers, a) }
-
 func (g *group) answer(env events.Envelope, c events.Code, message string) events.Answer {
 	return events.Answer{
 		RequestID: env.RequestID, Session: env.Session, N: env.N, Code: c, Message: message, RunID: g.key.run,

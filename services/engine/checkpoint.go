@@ -114,8 +114,15 @@ func (p *partition) state() []byte {
 	b = binary.AppendUvarint(b, uint64(len(ids)))
 	for _, id := range ids {
 		b = binary.AppendUvarint(b, uint64(id))
-		b = binary.AppendUvarint(b, p.sessions[id].n)
-		b = binary.AppendVarint(b, int64(p.sessions[id].last))
+		s := p.sessions[id]
+		b = binary.AppendUvarint(b, s.n)
+		b = binary.AppendVarint(b, int64(s.last))
+		gaps := s.gaps[max(0, len(s.gaps)-keptGaps):]
+		b = binary.AppendUvarint(b, uint64(len(gaps)))
+		for _, g := range gaps {
+			b = binary.AppendUvarint(b, g.from)
+			b = binary.AppendUvarint(b, g.to-g.from)
+		}
 	}
 	return b
 }
@@ -141,10 +148,15 @@ func (p *partition) restore(state []byte) error {
 	p.flushed = p.time
 	for range d.uint() {
 		id := events.SessionID(d.uint())
-		p.sessions[id] = &session{n: d.uint(), last: events.Time(d.int())}
+		s := &session{n: d.uint(), last: events.Time(d.int())}
+		for range min(d.uint(), keptGaps) {
+			from := d.uint()
+			s.gaps = append(s.gaps, gap{from, from + d.uint()})
+		}
 		if d.short {
 			break
 		}
+		p.sessions[id] = s
 	}
 	if d.short {
 		return errors.New("its state is damaged")

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/runstore"
@@ -12,6 +13,8 @@ import (
 // Bounds of what is remembered to recognize repeated commands.
 const (
 	maxSessions       = 10_000
+	maxGaps           = 1_024 // per session
+	keptGaps          = 4     // per session in a checkpoint: the newest
 	sessionIdle       = 24 * time.Hour
 	recentAnswers     = 16_384
 	requestsKept      = 1_000 // per run
@@ -20,10 +23,59 @@ const (
 	requestSlotPrefix = " " // no request id has one
 )
 
-// session is what is known of one life of a gateway: the highest command that was handled.
+// session is what is known of one life of a gateway: which of its commands were handled. That is all up to n without the
+// gaps: commands that were lost with an owner come again later than newer ones, under their old number.
 type session struct {
 	n    uint64
+	gaps []gap // ascending
 	last events.Time
+}
+
+type gap struct{ from, to uint64 }
+
+// findGap returns the index of the gap with n, or false.
+func (s *session) findGap(n uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.gaps, n, func(g gap, n uint64) int {
+		switch {
+		case g.to < n:
+			return -1
+		case g.from > n:
+			return 1
+		}
+		return 0
+	})
+}
+
+// has reports whether command n was handled.
+func (s *session) has(n uint64) bool {
+	_, missing := s.findGap(n)
+	return n <= s.n && !missing
+}
+
+// add notes that command n was handled. Beyond maxGaps the oldest gap counts as handled.
+func (s *session) add(n uint64) {
+	if n > s.n {
+		if n > s.n+1 {
+			s.gaps = append(s.gaps, gap{s.n + 1, n - 1})
+			s.gaps = s.gaps[max(0, len(s.gaps)-maxGaps):]
+		}
+		s.n = n
+		return
+	}
+	i, ok := s.findGap(n)
+	if !ok {
+		return
+	}
+	g := s.gaps[i]
+	var rest []gap
+	if g.from < n {
+		rest = append(rest, gap{g.from, n - 1})
+	}
+	if n < g.to {
+		rest = append(rest, gap{n + 1, g.to})
+	}
+	s.gaps = slices.Replace(s.gaps, i, i+1, rest...)
+	s.gaps = s.gaps[max(0, len(s.gaps)-maxGaps):]
 }
 
 type stamp struct {
@@ -62,7 +114,7 @@ func (p *partition) repeated(env events.Envelope) (events.Answer, bool) {
 		return events.Answer{}, false
 	}
 	s, ok := p.sessions[env.Session]
-	if !ok || env.N > s.n {
+	if !ok || !s.has(env.N) {
 		return events.Answer{}, false
 	}
 	a, ok := p.recent.answers[stamp{env.Session, env.N}]
@@ -74,6 +126,12 @@ func (p *partition) repeated(env events.Envelope) (events.Answer, bool) {
 	}
 	a.Duplicate = true
 	return a, true
+}
+
+// reply adds the answer to a command of this turn.
+func (p *partition) reply(g *group, a events.Answer) {
+	g.answers = append(g.answers, a)
+	p.handled(a, p.time)
 }
 
 // handled remembers what an answer tells of its session.
@@ -89,7 +147,8 @@ func (p *partition) handled(a events.Answer, at events.Time) {
 		s = &session{}
 		p.sessions[a.Session] = s
 	}
-	s.n, s.last = max(s.n, a.N), at
+	s.add(a.N)
+	s.last = at
 	p.recent.add(a)
 }
 

@@ -2,9 +2,12 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -37,11 +40,69 @@ func TestRepeatedCommandWhoseAnswerIsForgotten(t *testing.T) {
 	equal(t, "duplicate", a.Duplicate, true)
 }
 
+// TestLostCommandsComeAfterNewerOnes: what was never handled is handled, under its old number, once.
+func TestLostCommandsComeAfterNewerOnes(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(d.stamped(start(1)))
+	var sent []events.Envelope
+	for range 6 {
+		sent = append(sent, d.stamped(signal(1, "go")))
+	}
+	for _, step := range []struct {
+		commands []int
+		want     string
+	}{
+		{[]int{0}, "ok"}, {[]int{3}, "ok"}, {[]int{5}, "ok"}, {[]int{3, 0, 5}, "ok+ ok+ ok+"}, {[]int{2, 4}, "ok ok"},
+		{[]int{1, 2, 1}, "ok ok+ ok+"}, {[]int{0, 1, 2, 3, 4, 5}, "ok+ ok+ ok+ ok+ ok+ ok+"},
+	} {
+		var batch []events.Envelope
+		for _, i := range step.commands {
+			batch = append(batch, sent[i])
+		}
+		got := map[string]int{}
+		for _, code := range strings.Fields(codes(d.do(batch...))) {
+			got[code]++
+		}
+		want := map[string]int{}
+		for _, code := range strings.Fields(step.want) {
+			want[code]++
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("commands %v: %v, want %v", step.commands, got, want)
+		}
+		d.crash(0)
+	}
+	equal(t, "signals", strings.Count(d.history(1), "SignalReceived"), 6)
+	equal(t, "gaps", len(d.core.sessions[7].gaps), 0)
+}
+
+// TestSessionGaps holds the bookkeeping of handled numbers against a set.
+func TestSessionGaps(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s, handled := &session{}, map[uint64]bool{}
+		for range rapid.IntRange(1, 30).Draw(t, "commands") {
+			n := rapid.Uint64Range(1, 20).Draw(t, "n")
+			s.add(n)
+			handled[n] = true
+			for n := uint64(1); n <= 21; n++ {
+				if handled[n] != s.has(n) {
+					t.Fatalf("command %d: handled %t, known as %t (%+v)", n, handled[n], s.has(n), s)
+				}
+			}
+		}
+	})
+}
+
 func TestSessionsAreBounded(t *testing.T) {
 	t.Parallel()
 	d := newDriver(t)
 	for n := range maxSessions + 10 {
 		d.core.handled(events.Answer{Session: events.SessionID(n + 1), N: 1}, d.now+events.Time(n))
+		for gaps := range uint64(5) {
+			d.core.handled(events.Answer{Session: events.SessionID(n + 1), N: 1e6 + 2*gaps}, d.now+events.Time(n))
+		}
 	}
 	equal(t, "sessions", len(d.core.sessions), maxSessions)
 	if d.core.sessions[10] != nil || d.core.sessions[11] == nil {

@@ -86,7 +86,7 @@ func (p *partition) Turn(ctx context.Context, now events.Time, commands []events
 // handle leads one command to its run.
 func (p *partition) handle(ctx context.Context, env events.Envelope) error {
 	if a, ok := p.repeated(env); ok {
-		p.groupOfNone(env).add(a)
+		p.reply(p.groupOfNone(env), a)
 		return nil
 	}
 	if _, ok := env.Command.(events.StartWorkflow); ok {
@@ -111,7 +111,7 @@ func (p *partition) handle(ctx context.Context, env events.Envelope) error {
 	}
 	if e == nil || e.workflowID != env.WorkflowID || e.namespace != env.Namespace {
 		g := p.groupOfNone(env)
-		g.add(g.answer(env, events.NotFound, notFound(env)))
+		p.reply(g, g.answer(env, events.NotFound, notFound(env)))
 		return nil
 	}
 	g := p.groupOf(e)
@@ -120,7 +120,7 @@ func (p *partition) handle(ctx context.Context, env events.Envelope) error {
 		return err
 	}
 	if ok {
-		g.add(a)
+		p.reply(g, a)
 		return nil
 	}
 	return p.decide(ctx, g, env)
@@ -154,7 +154,7 @@ func (p *partition) decide(ctx context.Context, g *group, env events.Envelope) e
 		return p.decideBroken(ctx, g, env)
 	}
 	g.events = append(g.events, evs...)
-	g.add(answer)
+	p.reply(g, answer)
 	if keeps(answer) {
 		return p.keep(ctx, e, answer, p.time)
 	}
@@ -216,7 +216,7 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 		p.terminate(p.groupOf(open), d.Terminate)
 	}
 	if len(d.Begin) == 0 {
-		p.groupOfNone(env).add(d.Answer)
+		p.reply(p.groupOfNone(env), d.Answer)
 		return nil
 	}
 	run := machine.NewRun(events.Header{Namespace: env.Namespace, WorkflowID: env.WorkflowID, RunID: env.RunID})
@@ -227,7 +227,7 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 	}
 	p.runs[e.id] = e
 	g.events = append(g.events, d.Begin...)
-	g.add(d.Answer)
+	p.reply(g, d.Answer)
 	p.newest[workflowKey{e.namespace, e.workflowID}] = runstore.Newest{RunID: e.id, Status: events.StatusRunning}
 	return nil
 }
@@ -236,18 +236,18 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 func (p *partition) startAgain(env events.Envelope, e *entry) {
 	if e.workflowID != env.WorkflowID || e.namespace != env.Namespace {
 		g := p.groupOfNone(env)
-		g.add(g.answer(env, events.IDTaken, fmt.Sprintf("run id %s is taken by another workflow", e.id)))
+		p.reply(g, g.answer(env, events.IDTaken, fmt.Sprintf("run id %s is taken by another workflow", e.id)))
 		return
 	}
 	g := p.groupOf(e)
 	if e.broken != nil {
 		a := g.answer(env, events.OK, "")
 		a.Status, a.Started, a.Duplicate = events.StatusRunning, true, true
-		g.add(a)
+		p.reply(g, a)
 		return
 	}
 	_, a := e.run.Decide(env, p.time)
-	g.add(a)
+	p.reply(g, a)
 }
 
 // terminate ends the run that a start replaces.
@@ -331,9 +331,6 @@ func (p *partition) records() []*events.Record {
 			records = append(records, r)
 			for _, e := range r.Events {
 				p.note(&r.Header, e)
-			}
-			for _, a := range r.Answers {
-				p.handled(a, p.time)
 			}
 		}
 		if e := g.entry; e != nil {

@@ -140,7 +140,7 @@ func (p *partition) decideBroken(ctx context.Context, g *group, env events.Envel
 			e.broken.park(env)
 		}
 	}
-	g.add(a)
+	p.reply(g, a)
 	return nil
 }
 
@@ -157,14 +157,14 @@ func (b *broken) park(env events.Envelope) {
 func (p *partition) release(ctx context.Context, g *group, env events.Envelope, c events.ReleaseRun) error {
 	e := g.entry
 	if len(g.events) > 0 || !e.broken.recorded {
-		g.add(g.answer(env, events.Unavailable, "the run was quarantined this moment; release it again"))
+		p.reply(g, g.answer(env, events.Unavailable, "the run was quarantined this moment; release it again"))
 		return nil
 	}
 	run, _, err := p.rebuild(ctx, e.id, 0)
 	var unfit *unfitError
 	switch {
 	case errors.As(err, &unfit), errors.Is(err, archive.ErrNotFound):
-		g.add(g.answer(env, events.Quarantined, "the run still cannot be applied: "+err.Error()))
+		p.reply(g, g.answer(env, events.Quarantined, "the run still cannot be applied: "+err.Error()))
 		return nil
 	case err != nil:
 		return err
