@@ -83,7 +83,7 @@ func (f *fiber) over(returned bool, panicked any) {
 	switch {
 	case r.dead || r.err != nil:
 	case panicked != nil:
-		r.err = &Panic{Value: fmt.Sprint(panicked), Lines: panicLines(), Stack: string(debug.Stack())}
+		r.err = &Panic{Value: fmt.Sprint(panicked), Lines: callerLines(), Stack: string(debug.Stack())}
 	case !returned:
 		r.err = &Panic{Value: "runtime.Goexit was called (t.FailNow does that)"}
 	default:

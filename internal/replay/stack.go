@@ -3,7 +3,6 @@ package replay
 import (
 	"bytes"
 	"fmt"
-	"reflect"
 	"runtime"
 	"strings"
 )
@@ -12,18 +11,15 @@ import (
 const maxLines = 12
 
 // fiberMain is where the goroutine of every fiber begins.
-var fiberMain = reflect.ValueOf((*fiber).main).Pointer()
+const fiberMain = "github.com/continuo-dev/continuo/internal/replay.(*fiber).main"
 
 // enter begins a call of workflow code: it returns the calling fiber, or why the call must have no effect.
 func (r *Run) enter(what string) (*fiber, error) {
 	var pcs [64]uintptr
 	n := runtime.Callers(2, pcs[:])
 	if n < len(pcs) && !onFiber(pcs[:n]) {
-		m := &Misuse{
-			Reason: "flow." + what + " was called on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, " +
-				"and steps and tasks do not use the workflow's context",
-			Lines: userLines(pcs[:n]),
-		}
+		m := misuse(what, "on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, and steps and "+
+			"tasks do not use the workflow's context")
 		select {
 		case r.misuses <- m:
 		default:
@@ -35,16 +31,20 @@ func (r *Run) enter(what string) (*fiber, error) {
 	case r.dead:
 		return nil, ErrDead
 	case f == nil:
-		return nil, &Misuse{Reason: "flow." + what + " was called with the context of another run", Lines: userLines(pcs[:n])}
+		return nil, misuse(what, "with the context of another run")
 	}
 	f.depth = copy(f.pcs[:], pcs[:n])
 	return f, nil
 }
 
+func misuse(what, how string) *Misuse {
+	return &Misuse{Reason: "flow." + what + " was called " + how, Lines: callerLines()}
+}
+
 // onFiber reports whether a whole stack begins with a fiber.
 func onFiber(pcs []uintptr) bool {
 	for i := len(pcs) - 1; i >= 0 && i >= len(pcs)-3; i-- {
-		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == fiberMain {
+		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Name() == fiberMain {
 			return true
 		}
 	}
@@ -54,8 +54,8 @@ func onFiber(pcs []uintptr) bool {
 // lines returns the source lines of the fiber's last call.
 func (f *fiber) lines() []string { return userLines(f.pcs[:f.depth]) }
 
-// panicLines returns the source lines of a panic, called while it is handled.
-func panicLines() []string {
+// callerLines returns the source lines of the running code; while a panic is handled, those of the panic.
+func callerLines() []string {
 	var pcs [64]uintptr
 	return userLines(pcs[:runtime.Callers(1, pcs[:])])
 }
@@ -105,7 +105,7 @@ func (r *Run) register(f *fiber) {
 func (r *Run) Blocked() string {
 	ids := <-r.ids
 	known := make(map[string]bool, len(ids))
-	for _, id := range ids { //sorted: a set is made
+	for _, id := range ids { //sorted: it makes a set
 		known[id] = true
 	}
 	r.ids <- ids

@@ -1,0 +1,18 @@
+package replay
+
+import "testing"
+
+// BenchmarkFiberSwitch is one hand-over to a fiber and back.
+func BenchmarkFiberSwitch(b *testing.B) {
+	r := New(Options{})
+	f := r.newFiber(func(f *fiber) {
+		for {
+			f.park()
+		}
+	})
+	defer r.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		r.resume(f)
+	}
+}
