@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -29,9 +30,12 @@ func (a archivePort) History(
 		return nil, 0, err
 	}
 	defer a.committer.rows.RUnlock()
-	it, err := a.historyIter(p, run)
+	view := a.db.NewSnapshot() // so that Forget takes nothing away between the index and its records
+	defer view.Close()         //nolint:errcheck // a view that was only read has nothing to report
+	lower := runKey(famHistory, p, run)
+	it, err := view.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, readError(lower, err)
 	}
 	size, seen := 0, false
 	// The record with event from begins at or before it.
@@ -56,14 +60,14 @@ func (a archivePort) History(
 			break
 		}
 		var record tailRecord
-		if record, err = a.recordAt(p, run, at); err != nil {
+		if record, err = a.recordAt(view, p, run, at); err != nil {
 			break
 		}
 		records = append(records, record.record)
 		size += record.size
 	}
 	if closeErr := it.Close(); err == nil && closeErr != nil {
-		err = readError(runKey(famHistory, p, run), closeErr)
+		err = readError(lower, closeErr)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -77,15 +81,6 @@ func (a archivePort) History(
 	return records, next, nil
 }
 
-func (a archivePort) historyIter(p events.Partition, run events.RunID) (*pebble.Iterator, error) {
-	lower := runKey(famHistory, p, run)
-	it, err := a.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
-	if err != nil {
-		return nil, readError(lower, err)
-	}
-	return it, nil
-}
-
 func readHistoryRow(key, value []byte) (place, error) {
 	_, first, ok := historyOf(key)
 	if !ok {
@@ -96,7 +91,7 @@ func readHistoryRow(key, value []byte) (place, error) {
 }
 
 // recordAt reads a record of a history, from memory if it is recent.
-func (a archivePort) recordAt(p events.Partition, run events.RunID, at place) (tailRecord, error) {
+func (a archivePort) recordAt(view pebble.Reader, p events.Partition, run events.RunID, at place) (tailRecord, error) {
 	part := a.parts[p]
 	part.mu.Lock()
 	recent := part.fromTail(at.seq, 1)
@@ -105,7 +100,10 @@ func (a archivePort) recordAt(p events.Partition, run events.RunID, at place) (t
 		return recent[0], nil
 	}
 	key := seqKey(famEvent, p, at.seq)
-	value, closer, err := a.db.Get(key)
+	value, closer, err := view.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return tailRecord{}, damaged(key, "the record is missing although the history index names it")
+	}
 	if err != nil {
 		return tailRecord{}, readError(key, err)
 	}

@@ -26,13 +26,12 @@ const engineFormat = pebble.FormatValueSeparation
 // by their flushes.
 func engineOptions(fs vfs.FS, log pebble.Logger) *pebble.Options {
 	return &pebble.Options{
-		FormatMajorVersion:    engineFormat,
-		FS:                    fs,
-		MemTableSize:          16 << 20,
-		CacheSize:             32 << 20,
-		L0CompactionThreshold: 4,
-		Logger:                log,
-		EventListener:         &pebble.EventListener{},
+		FormatMajorVersion: engineFormat,
+		FS:                 fs,
+		MemTableSize:       16 << 20,
+		CacheSize:          32 << 20,
+		Logger:             log,
+		EventListener:      &pebble.EventListener{},
 	}
 }
 
