@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/continuo-dev/continuo/internal/embedded"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
@@ -71,7 +69,7 @@ func Start(ctx context.Context, o Options, code ...flow.Binding) (*Suite, error)
 
 func (s *Suite) begin(o Options, code []flow.Binding) error {
 	options := o.Client
-	options.DialOptions = append([]grpc.DialOption{grpc.WithContextDialer(s.inner.Dial)}, options.DialOptions...)
+	options.Dialer = s.inner.Dial
 	c, err := client.Dial("passthrough:in-process", options)
 	if err != nil {
 		return err

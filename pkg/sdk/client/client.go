@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -41,6 +42,8 @@ type Options struct {
 	// Payloads turns Go values into payloads and back, for this client and the workers made with it; the zero value uses
 	// JSON.
 	Payloads payload.Converter
+	// Dialer connects to the server in place of TCP, for a server in the same process; nil means TCP.
+	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 	// DialOptions are passed to gRPC, after the client's own.
 	DialOptions []grpc.DialOption
 }
@@ -65,6 +68,9 @@ func Dial(addr string, options Options) (*Client, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
 	}, options.DialOptions...)
+	if options.Dialer != nil {
+		dial = append(dial, grpc.WithContextDialer(options.Dialer))
+	}
 	conn, err := grpc.NewClient(addr, dial...)
 	if err != nil {
 		return nil, fmt.Errorf("client: %q is not an address such as 127.0.0.1:7481: %w", addr, err)

@@ -96,7 +96,10 @@ type Worker struct {
 }
 
 // Option is what a worker is made of: a binding (billing.Monthly.With(…), flow.Service[…](…)) or [Options].
-type Option interface{ WorkerOption() }
+type Option interface {
+	// WorkerOption marks the parts of a worker.
+	WorkerOption()
+}
 
 // WorkerOption lets Options stand in one list with bindings.
 func (Options) WorkerOption() {}
