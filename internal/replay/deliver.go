@@ -31,6 +31,7 @@ func (r *Run) deliver(inputs []numbered, from events.EventNumber) {
 				r.cancelRequested = true
 				r.cancels = append(r.cancels, pendingCancel{r.root, ErrCancelled})
 			}
+		default: // a history keeps no others as inputs
 		}
 	}
 	cancels := r.cancels

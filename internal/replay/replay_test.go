@@ -75,7 +75,7 @@ func call(r *replay.Run, name string) *replay.Future {
 	return r.Call(r.Root(), events.ScheduleTask{Name: events.TaskName(name)})
 }
 
-func result(t *testing.T, f *replay.Future) string {
+func result(f *replay.Future) string {
 	p, failure, err := f.Outcome()
 	if failure != nil || err != nil {
 		return fmt.Sprint(failure, err)
@@ -300,7 +300,7 @@ func TestStepsRunAfterWhatWasBeforeIsDurable(t *testing.T) {
 		r.Go(func() { _ = r.Await(r.Root(), r.Step(r.Root(), "y", replay.StepOptions{}, "other")) })
 		_ = r.Await(r.Root(), x)
 		_ = r.Await(r.Root(), r.Step(r.Root(), "z", replay.StepOptions{}, nil))
-		return events.CompleteRun{Result: text(result(t, x))}
+		return events.CompleteRun{Result: text(result(x))}
 	}
 	s := begin()
 	r := newRun(code)

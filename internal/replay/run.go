@@ -93,6 +93,8 @@ type Run struct {
 	misuses chan *Misuse
 	ids     chan map[*fiber]string // goroutine ids of living fibers; the channel is the lock
 
+	fiberMain uintptr // where the goroutine of every fiber begins; set before any can be asked for
+
 	activation uint64
 	attempt    events.Attempt
 	intents    []events.Intent

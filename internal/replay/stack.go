@@ -10,14 +10,11 @@ import (
 // maxLines bounds the source lines in an error.
 const maxLines = 12
 
-// fiberMain is where the goroutine of every fiber begins.
-const fiberMain = "github.com/continuo-dev/continuo/internal/replay.(*fiber).main"
-
 // enter begins a call of workflow code: it returns the calling fiber, or why the call must have no effect.
 func (r *Run) enter(what string) (*fiber, error) {
 	var pcs [64]uintptr
 	n := runtime.Callers(2, pcs[:])
-	if n < len(pcs) && !onFiber(pcs[:n]) {
+	if n < len(pcs) && !r.onFiber(pcs[:n]) {
 		m := misuse(what, "on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, and steps and "+
 			"tasks do not use the workflow's context")
 		select {
@@ -42,9 +39,9 @@ func misuse(what, how string) *Misuse {
 }
 
 // onFiber reports whether a whole stack begins with a fiber.
-func onFiber(pcs []uintptr) bool {
+func (r *Run) onFiber(pcs []uintptr) bool {
 	for i := len(pcs) - 1; i >= 0 && i >= len(pcs)-3; i-- {
-		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Name() == fiberMain {
+		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == r.fiberMain {
 			return true
 		}
 	}
@@ -89,8 +86,12 @@ func isOurs(function string) bool {
 	return false
 }
 
-// register notes the goroutine of a fiber, for Blocked.
+// register notes the goroutine of a fiber, for Blocked, and once where the goroutines of fibers begin; it is called there.
 func (r *Run) register(f *fiber) {
+	if r.fiberMain == 0 {
+		pc, _, _, _ := runtime.Caller(1)
+		r.fiberMain = runtime.FuncForPC(pc).Entry()
+	}
 	var buf [64]byte
 	head := buf[:runtime.Stack(buf[:], false)]
 	id, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("goroutine ")), []byte(" "))
@@ -105,7 +106,7 @@ func (r *Run) register(f *fiber) {
 func (r *Run) Blocked() string {
 	ids := <-r.ids
 	known := make(map[string]bool, len(ids))
-	for _, id := range ids { //sorted: it makes a set
+	for _, id := range ids { // sorted: it makes a set
 		known[id] = true
 	}
 	r.ids <- ids

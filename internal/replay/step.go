@@ -92,8 +92,9 @@ func recordedOutcome(e events.Event) (recorded, bool) {
 		return recorded{StepOutcome{Step: e.Step, Result: e.Result, Failure: e.Failure, Attempts: e.Attempts}, e.Label}, true
 	case events.StepBackedOff:
 		return recorded{StepOutcome{Step: e.Step, Failure: &e.Failure, Attempts: e.Attempt, Until: e.Until}, e.Label}, true
+	default:
+		return recorded{}, false
 	}
-	return recorded{}, false
 }
 
 // stepOutcome gives the outcome of a step to the code.

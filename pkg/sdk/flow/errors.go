@@ -74,15 +74,9 @@ func (e *TaskError) Details(into any) (bool, error) {
 func (e *TaskError) Is(target error) bool { return codeIs(e.Code, target) }
 
 func codeIs(code string, target error) bool {
-	switch target { //nolint:errorlint // this is what errors.Is calls
-	case ErrTimeout:
-		return code == events.CodeTimeout || strings.HasPrefix(code, "timeout_")
-	case ErrCancelled:
-		return code == events.CodeCancelled
-	case ErrTerminated:
-		return code == events.CodeTerminated
-	}
-	return false
+	return errors.Is(target, ErrTimeout) && (code == events.CodeTimeout || strings.HasPrefix(code, "timeout_")) ||
+		errors.Is(target, ErrCancelled) && code == events.CodeCancelled ||
+		errors.Is(target, ErrTerminated) && code == events.CodeTerminated
 }
 
 // RunError says that a run did not complete. Use errors.As to find it.

@@ -19,7 +19,7 @@ import (
 
 func TestJoinOfCallsCostsOneActivation(t *testing.T) {
 	t.Parallel()
-	out, err, env := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		var fs []*flow.Future[int]
 		for i := range 100 {
 			fs = append(fs, flow.Go(ctx, double.Call, i))
@@ -37,7 +37,7 @@ func TestJoinOfCallsCostsOneActivation(t *testing.T) {
 
 func TestManyIntentsAreReportedInPages(t *testing.T) {
 	t.Parallel()
-	out, err, env := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		var fs []*flow.Future[int]
 		for i := range 2500 {
 			fs = append(fs, flow.Go(ctx, double.Call, i))
@@ -55,7 +55,7 @@ func TestManyIntentsAreReportedInPages(t *testing.T) {
 
 func TestGoRunsUntilItFirstWaits(t *testing.T) {
 	t.Parallel()
-	out, err, _ := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		var seen []string
 		part := func(ctx flow.Context, name string) (int, error) {
 			seen = append(seen, name+"1")
@@ -78,7 +78,7 @@ func TestGoRunsUntilItFirstWaits(t *testing.T) {
 
 func TestFirstFollowsTheLogThenTheArguments(t *testing.T) {
 	t.Parallel()
-	out, err, _ := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		at := flow.Now(ctx).Add(time.Second)
 		a, b, c := flow.At(ctx, at), flow.At(ctx, at), flow.At(ctx, at.Add(-time.Millisecond))
 		name := func(f flow.Awaitable) string {
@@ -267,7 +267,7 @@ func TestErrorAfterCancelThatIsNotTheCancelFails(t *testing.T) {
 
 func TestWithTimeout(t *testing.T) {
 	t.Parallel()
-	out, err, env := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		slow, cancel := flow.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		err := flow.Sleep(slow, time.Hour)
@@ -308,7 +308,7 @@ func TestTaskErrors(t *testing.T) {
 		}
 		return 0, task.Permanent(fmt.Errorf("charge: %w", task.Failure("card_declined", "declined").With("do not honor").Because(inner)))
 	})
-	out, err, _ := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		third, err := double.Call(ctx, 0)
 		if err != nil || third != 3 {
 			return "", fmt.Errorf("retried: %d %w", third, err)
@@ -351,7 +351,7 @@ func TestRetryPolicyAndRetryAfter(t *testing.T) {
 		_, err := double.Opt(flow.Retry(flow.RetryPolicy{MaxAttempts: 3})).Call(ctx, 0)
 		return "", err
 	}
-	env = flowtest.New(t, testFlow.With(code), double.With(func(ctx context.Context, n int) (int, error) {
+	env = flowtest.New(t, testFlow.With(code), double.With(func(ctx context.Context, _ int) (int, error) {
 		at = append(at, env.Now().Sub(start))
 		if task.Info(ctx).Attempt == 1 {
 			return 0, task.RetryAfter(errors.New("busy"), time.Hour)
@@ -415,8 +415,8 @@ func TestTimeoutsOfTasks(t *testing.T) {
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	tries, keys := 0, map[string]bool{}
-	out, err, env := play(t, func(ctx flow.Context, _ int) (string, error) {
-		a, err := flow.Step(ctx, "quick", func(ctx context.Context) (int, error) { return 1, nil })
+	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
+		a, err := flow.Step(ctx, "quick", func(context.Context) (int, error) { return 1, nil })
 		if err != nil {
 			return "", err
 		}

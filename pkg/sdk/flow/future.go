@@ -84,7 +84,7 @@ func Go[In, Out any](ctx Context, f func(Context, In) (Out, error), in In) *Futu
 		}
 	}
 	future := &Future[Out]{run: r}
-	future.core = r.Run.Go(func() { future.value, future.err = f(ctx, in) })
+	future.core = r.Go(func() { future.value, future.err = f(ctx, in) })
 	if _, _, err := future.core.Outcome(); err != nil {
 		future.err = err
 	}

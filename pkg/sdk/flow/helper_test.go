@@ -91,11 +91,11 @@ var (
 )
 
 // play runs code as a workflow until it ends.
-func play(t testing.TB, code func(flow.Context, int) (string, error), bindings ...flow.Binding) (string, error, *flowtest.Env) {
+func play(t testing.TB, code func(flow.Context, int) (string, error), bindings ...flow.Binding) (string, *flowtest.Env, error) {
 	t.Helper()
 	env := flowtest.New(t, append(bindings, testFlow.With(code))...)
 	out, err := testFlow.Run(context.Background(), env, 1, flow.ID("test"))
-	return out, err, env
+	return out, env, err
 }
 
 func doubled(_ context.Context, n int) (int, error) { return 2 * n, nil }

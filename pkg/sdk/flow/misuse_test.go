@@ -58,7 +58,7 @@ func TestContextInAStep(t *testing.T) {
 func TestContextAfterTheRun(t *testing.T) {
 	t.Parallel()
 	var kept flow.Context
-	_, err, _ := play(t, func(ctx flow.Context, _ int) (string, error) {
+	_, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		kept = ctx
 		return "", nil
 	})
@@ -108,7 +108,7 @@ func TestPanicIsShownWithItsLine(t *testing.T) {
 	t.Parallel()
 	text := fails(t, func(flow.Context, int) (string, error) {
 		var m map[string]int
-		m["x"] = 1
+		m["x"] = 1 //nolint:staticcheck // it is to panic
 		return "", nil
 	})
 	wants(t, text, events.CodeWorkflowPanicked, "assignment to entry in nil map", "misuse_test.go:")
@@ -153,15 +153,15 @@ func TestCodeThatDependsOnMoreThanItsHistory(t *testing.T) {
 		"a view":          {func(ctx flow.Context) { view.Set(ctx, 1) }, nothing, []string{`has the setting of view "test.View"`}},
 		"waits instead":   {call, func(ctx flow.Context) { _, _ = Unsubscribed.Next(ctx).Await(ctx) }, []string{"but the code made no call and waits", "misuse_test.go:"}},
 		"another step":    {func(ctx flow.Context) { step(ctx, "a") }, func(ctx flow.Context) { step(ctx, "b") }, []string{`has the end of step "a" (step 1)`, "no call and waits"}},
-		"end and failure": {nothing, func(ctx flow.Context) { panic(errReturn) }, []string{"the end of the run: failed"}},
-		"end and go on":   {nothing, func(ctx flow.Context) { panic(errContinue) }, []string{"made a continuation of the run"}},
+		"end and failure": {nothing, func(flow.Context) { panic(errReturn) }, []string{"the end of the run: failed"}},
+		"end and go on":   {nothing, func(flow.Context) { panic(errContinue) }, []string{"made a continuation of the run"}},
 		"cancel":          {func(ctx flow.Context) { cancelled(ctx, time.Hour) }, func(ctx flow.Context) { cancelled(ctx, 0) }, []string{"a timer for"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			first := true
 			r := record(t)
-			env := flowtest.New(r, double.With(doubled), other.With(doubled), testFlow.With(func(ctx flow.Context, n int) (out string, err error) {
+			env := flowtest.New(r, double.With(doubled), other.With(doubled), testFlow.With(func(ctx flow.Context, _ int) (out string, err error) {
 				defer func() {
 					switch recover() {
 					case errReturn:

@@ -119,7 +119,7 @@ func (e *duplicateError) Error() string {
 
 // Is makes errors.Is find the code.
 func (e *duplicateError) Is(target error) bool {
-	t, ok := target.(*events.Error) //nolint:errorlint // this is what errors.Is calls
+	t, ok := target.(*events.Error)
 	return ok && t.Code == events.DuplicateName
 }
 

@@ -44,9 +44,11 @@ func TestNamesAreTheSameHoweverTheProgramIsBuilt(t *testing.T) {
 
 type concrete struct{}
 
-func (concrete) Get(context.Context, int) (string, error)          { return "", nil }
-func (concrete) Many(context.Context, ...int) (string, error)      { return "", nil }
-func function(left.Service, context.Context, int) (string, error)  { return "", nil }
+func (concrete) Get(context.Context, int) (string, error)     { return "", nil }
+func (concrete) Many(context.Context, ...int) (string, error) { return "", nil }
+func function(left.Service, context.Context, int) (string, error) { //nolint:revive // the shape of a method expression
+	return "", nil
+}
 func (s *services) Four(context.Context, int, int, int, int) error { return nil }
 func (s *services) NoContext(int) error                            { return nil }
 func (s *services) NoError(context.Context) int                    { return 0 }
@@ -63,10 +65,10 @@ type wrong interface {
 
 func TestDefinitionsThatAreRefused(t *testing.T) {
 	t.Parallel()
-	type anonymous = interface {
+	type anonymous = interface { //nolint:iface // it has no name
 		Get(ctx context.Context, n int) (string, error)
 	}
-	type inside interface {
+	type inside interface { //nolint:iface // it is local
 		Get(ctx context.Context, n int) (string, error)
 	}
 	var none func(left.Service, context.Context, int) (string, error)
@@ -190,7 +192,7 @@ func (s *shaped) Act3(_ context.Context, a int, b string, c bool) error {
 func TestShapes(t *testing.T) {
 	t.Parallel()
 	s := &shaped{}
-	out, err, _ := play(t, func(ctx flow.Context, _ int) (string, error) {
+	out, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
 		zero, err := flow.Method0(shapes.Zero).Call(ctx)
 		if err != nil {
 			return "", err

@@ -82,12 +82,12 @@ func HeartbeatTimeout(d time.Duration) TaskOption {
 
 // ScheduleToStart bounds how long each attempt waits for a worker. Default: no bound.
 func ScheduleToStart(d time.Duration) TaskOption {
-	return taskOptionFunc(func(t *taskOptions) { t.TaskOptions.ScheduleToStart = d })
+	return taskOptionFunc(func(t *taskOptions) { t.ScheduleToStart = d })
 }
 
 // ScheduleToClose bounds a task from its call to its end, all attempts included. Default: no bound.
 func ScheduleToClose(d time.Duration) TaskOption {
-	return taskOptionFunc(func(t *taskOptions) { t.TaskOptions.ScheduleToClose = d })
+	return taskOptionFunc(func(t *taskOptions) { t.ScheduleToClose = d })
 }
 
 // QueueOption is the option made by [Queue].
@@ -155,8 +155,10 @@ func (t *taskOptions) check() error {
 		name  string
 		value time.Duration
 	}{
-		{"Timeout", t.StartToClose}, {"HeartbeatTimeout", t.Heartbeat},
-		{"ScheduleToStart", t.TaskOptions.ScheduleToStart}, {"ScheduleToClose", t.TaskOptions.ScheduleToClose},
+		{"Timeout", t.StartToClose},
+		{"HeartbeatTimeout", t.Heartbeat},
+		{"ScheduleToStart", t.ScheduleToStart},
+		{"ScheduleToClose", t.ScheduleToClose},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("flow.%s(%v) is negative; leave the option out for the default", d.name, d.value)

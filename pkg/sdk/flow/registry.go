@@ -121,7 +121,8 @@ func (b *workflowBinding) bind(r *Registry) error {
 
 func boundTwice(what, name string) error {
 	return &events.Error{Code: events.DuplicateName, Message: fmt.Sprintf(
-		"flow: %s %q is bound twice; bind it once, or give one of the two another name with flow.Name", what, name)}
+		"flow: %s %q is bound twice; bind it once, or give one of the two another name with flow.Name", what, name,
+	)}
 }
 
 // Tasks lists the tasks that the registry has code for, by name.
@@ -200,7 +201,8 @@ func (r *Registry) NewRun(c RunConfig) (*replay.Run, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	rt.logger = slog.New(&quiet{c.Logger.Handler(), rt.Run}).With(
-		slog.String("workflow_type", string(c.Type)), slog.String("workflow_id", string(c.WorkflowID)), slog.String("run_id", c.RunID.String()))
+		slog.String("workflow_type", string(c.Type)), slog.String("workflow_id", string(c.WorkflowID)), slog.String("run_id", c.RunID.String()),
+	)
 	return rt.Run, nil
 }
 

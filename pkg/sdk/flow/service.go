@@ -38,8 +38,7 @@ func Service[I any](impl I, opts ...ServiceOption) Binding {
 		refuse("the implementation is nil")
 		return b
 	}
-	for i := range t.NumMethod() {
-		m := t.Method(i)
+	for m := range t.Methods() {
 		if !m.IsExported() {
 			refuse("method %s is not exported", m.Name)
 			continue
@@ -96,7 +95,7 @@ func runMethod(method reflect.Value) runTask {
 			return events.Payload{}, err
 		}
 		out := method.Call(args)
-		if err, failed := out[len(out)-1].Interface().(error); failed {
+		if err, failed := reflect.TypeAssert[error](out[len(out)-1]); failed {
 			return events.Payload{}, err
 		}
 		if len(out) == 1 {

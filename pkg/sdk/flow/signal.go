@@ -41,7 +41,7 @@ func (s Signal[T]) Next(ctx Context) *Future[T] {
 		r.Refuse(err)
 		return &Future[T]{run: r, core: r.Failed(err), err: err}
 	}
-	return decoded[T](r, r.Run.Next(s.name), nil)
+	return decoded[T](r, r.Next(s.name), nil)
 }
 
 // TryNext reads the next signal if one has come; false means that none has.
@@ -51,7 +51,7 @@ func (s Signal[T]) TryNext(ctx Context) (value T, ok bool, err error) {
 		r.Refuse(err)
 		return value, false, err
 	}
-	p, ok, err := r.Run.TryNext(s.name)
+	p, ok, err := r.TryNext(s.name)
 	if !ok || err != nil {
 		return value, false, err
 	}

@@ -41,7 +41,7 @@ func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, e
 		return r.payloads.Encode(value)
 	})
 	failureOf := func(err error) *events.Failure { return task.FailureOf(err, events.CodeTaskFailed, r.payloads) }
-	core := r.Run.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, failureOf})
+	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, failureOf})
 	future := decoded[T](r, core, func(f *events.Failure) error { return r.taskError(label, core, f) })
 	return future.Await(ctx)
 }

@@ -73,7 +73,7 @@ func begin[Out any](ctx Context, d *definition, args ...any) *Future[Out] {
 	if err != nil {
 		return &Future[Out]{run: r, core: r.Failed(err), err: err}
 	}
-	core := r.Run.Call(ctx.scope, events.ScheduleTask{
+	core := r.Call(ctx.scope, events.ScheduleTask{
 		Name: events.TaskName(d.name), Queue: d.options.queue, Input: input, Options: d.options.TaskOptions,
 	})
 	return decoded[Out](r, core, func(f *events.Failure) error { return r.taskError(d.name, core, f) })

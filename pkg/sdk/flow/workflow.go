@@ -63,8 +63,7 @@ func (w Workflow[In, Out]) With(code func(Context, In) (Out, error)) Binding {
 
 // ended returns the intent of code that returned an error.
 func ended(ctx Context, err error) events.Intent {
-	var c *continuation
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*continuation](err); ok {
 		return events.ContinueRun{Input: c.input}
 	}
 	f := task.FailureOf(err, events.CodeWorkflowFailed, ctx.run.payloads)

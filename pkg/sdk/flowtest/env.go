@@ -118,7 +118,7 @@ func NewWith(t testing.TB, options Options, bindings ...flow.Binding) *Env {
 func (e *Env) close() {
 	e.mu.Lock()
 	e.closed = true
-	for _, a := range e.attempts { //sorted: all are stopped
+	for _, a := range e.attempts { // sorted: all are stopped
 		a.cancel(errClosed)
 	}
 	e.mu.Unlock()
@@ -240,7 +240,8 @@ func (e *Env) decide(env events.Envelope) (events.Answer, error) {
 func (e *Env) start(env events.Envelope, c events.StartWorkflow) (events.Answer, error) {
 	if !offers(e.registry.Workflows(), string(c.Type)) {
 		return events.Answer{}, &events.Error{Code: events.NotImplemented, Message: fmt.Sprintf(
-			"flowtest: workflow %q has no binding; give its With(…) to flowtest.New", c.Type)}
+			"flowtest: workflow %q has no binding; give its With(…) to flowtest.New", c.Type,
+		)}
 	}
 	var open *machine.Run
 	var known *machine.KnownRun
@@ -350,7 +351,7 @@ func (e *Env) wait(ctx context.Context) bool {
 	changed := e.changed
 	e.mu.Unlock()
 	defer e.mu.Lock()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(patience) //nolint:forbidigo // it bounds what the test waits for in real time
 	defer timer.Stop()
 	select {
 	case <-changed:

@@ -74,7 +74,7 @@ func (e *Env) runTask(r *run, f events.OpenTask) {
 		outcome = e.registry.RunTask(ctx, e.options.Payloads, f.Name, call.Input)
 	})
 	e.unlocked(func() {
-		timer := time.NewTimer(grace)
+		timer := time.NewTimer(grace) //nolint:forbidigo // it bounds what the test waits for in real time
 		defer timer.Stop()
 		select {
 		case <-done:

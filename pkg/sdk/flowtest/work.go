@@ -68,6 +68,7 @@ func (e *Env) observe(r *run, ev events.Event) {
 		r.outcome.Failure = &ev.Failure
 	case events.RunCancelled:
 		r.outcome.Failure = &ev.Failure
+	default: // nobody asks for others
 	}
 	r.outcome.RunID, r.outcome.Status = r.ref.RunID, r.status
 }
@@ -92,11 +93,11 @@ func (e *Env) effect(r *run, effect events.Effect) {
 		e.timeline.remove(r.timers[f.Timer])
 		delete(r.timers, f.Timer)
 	case events.EndRun:
-		for _, id := range slices.Collect(maps.Keys(r.timers)) { //sorted: all are removed
+		for _, id := range slices.Collect(maps.Keys(r.timers)) { // sorted: all are removed
 			e.timeline.remove(r.timers[id])
 		}
 		clear(r.timers)
-		for _, task := range slices.Collect(maps.Keys(e.open)) { //sorted: all are stopped
+		for _, task := range slices.Collect(maps.Keys(e.open)) { // sorted: all are stopped
 			if task.Run == r.ref.RunID {
 				delete(e.open, task)
 				e.stopTask(task)

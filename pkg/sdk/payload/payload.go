@@ -32,8 +32,10 @@ type Format interface {
 // Codec transforms encoded payloads, for example by encrypting them. Decode undoes Encode and is also given payloads that
 // were never encoded (of other clients, from before), which it can tell by their encoding's name and returns as they are.
 type Codec interface {
-	Encode(events.Payload) (events.Payload, error)
-	Decode(events.Payload) (events.Payload, error)
+	// Encode returns p transformed, under another name of its encoding.
+	Encode(p events.Payload) (events.Payload, error)
+	// Decode returns what Encode was given.
+	Decode(p events.Payload) (events.Payload, error)
 }
 
 // Converter turns values into payloads and back. The zero Converter uses JSON for everything. Workers and clients that
@@ -208,13 +210,17 @@ func (c Converter) DecodeArgs(p events.Payload, into ...any) error {
 		return err
 	}
 	if len(elements) != len(into) {
-		return &Error{Type: "the arguments", Encoding: p.Encoding, Op: "decode",
-			Err: fmt.Errorf("there are %d of them, and the call takes %d", len(elements), len(into))}
+		return &Error{
+			Type: "the arguments", Encoding: p.Encoding, Op: "decode",
+			Err: fmt.Errorf("there are %d of them, and the call takes %d", len(elements), len(into)),
+		}
 	}
 	for i, e := range elements {
 		if err := decodeJSON(e, into[i]); err != nil {
-			return &Error{Type: fmt.Sprintf("%T", into[i])[1:], Encoding: p.Encoding, Op: "decode",
-				Err: fmt.Errorf("argument %d: %w", i+1, err)}
+			return &Error{
+				Type: fmt.Sprintf("%T", into[i])[1:], Encoding: p.Encoding, Op: "decode",
+				Err: fmt.Errorf("argument %d: %w", i+1, err),
+			}
 		}
 	}
 	return nil

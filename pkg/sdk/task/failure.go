@@ -93,8 +93,7 @@ func FailureOf(err error, code string, payloads payload.Converter) *events.Failu
 
 // RetryDelay returns the delay that err was marked with by [RetryAfter], negative when it was not.
 func RetryDelay(err error) time.Duration {
-	var r retryAfter
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[retryAfter](err); ok {
 		return r.delay
 	}
 	return -1
@@ -128,7 +127,7 @@ func convert(err error, code string, payloads payload.Converter, depth int) *eve
 	case errors.As(err, &known):
 		inner := known.Failure()
 		f.Code, f.NonRetryable = inner.Code, f.NonRetryable || inner.NonRetryable
-		if _, itself := bare(err).(failer); itself { //nolint:errorlint // what is wrapped becomes the cause
+		if _, itself := bare(err).(failer); itself {
 			inner.NonRetryable = f.NonRetryable
 			return inner
 		}
