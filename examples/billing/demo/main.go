@@ -50,6 +50,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() {
 		switch {
+		case errors.Is(err, context.Canceled):
+			err = errors.Join(errors.New("interrupted"), os.RemoveAll(dir))
 		case err != nil:
 			err = fmt.Errorf("%w\nData and logs of all processes are in %s", err, dir)
 		case *keep:
@@ -61,7 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	fmt.Fprintln(out, "Building …")
 	bin := filepath.Join(dir, "bin")
 	if err := build(ctx, bin); err != nil {
-		return err
+		return reason(ctx, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the demo was not done after %v", limit))
 	defer cancel()
@@ -83,7 +85,7 @@ func perform(ctx context.Context, s scenario, dir, bin string, out io.Writer) (e
 		return err
 	}
 	if err := w.startAll(ctx); err != nil {
-		return err
+		return reason(ctx, err)
 	}
 	c, err := client.Dial(w.grpcAddr, client.Options{})
 	if err != nil {
@@ -95,5 +97,8 @@ func perform(ctx context.Context, s scenario, dir, bin string, out io.Writer) (e
 	if err != nil {
 		return reason(ctx, err)
 	}
-	return p.report(ctx, statements)
+	if err := p.report(ctx, statements); err != nil {
+		return reason(ctx, err)
+	}
+	return nil
 }
