@@ -150,14 +150,20 @@ func inspectLog(r *Report, format []byte, walk func(*checker)) {
 	if err := verifyIdentity(db, r.Dir, format); err != nil {
 		r.problem(r.Dir, "%v", err)
 	}
+	walk(newChecker(r, db))
+}
+
+// newChecker reads where the logs of the partitions begin and end.
+func newChecker(r *Report, db *pebble.DB) *checker {
 	c := &checker{Report: r, db: db, parts: map[events.Partition]*PartitionReport{}}
 	r.Partitions = make([]PartitionReport, r.Format.Partitions)
 	for n := range r.Partitions {
 		p := &r.Partitions[n]
 		p.Partition = events.Partition(n)
 		c.parts[p.Partition] = p
+		var err error
 		if p.First, p.Last, err = readBounds(db, p.Partition); err != nil {
-			r.problem(path, "%v", err)
+			r.problem(filepath.Join(r.Dir, dirLog), "%v", err)
 		}
 		key := prefix(famPartition, p.Partition)
 		if epoch, err := getCopy(db, key); err != nil {
@@ -166,7 +172,7 @@ func inspectLog(r *Report, format []byte, walk func(*checker)) {
 			p.Epoch = binary.BigEndian.Uint64(epoch)
 		}
 	}
-	walk(c)
+	return c
 }
 
 // lockStopped makes sure that no process has the store and keeps it so.
