@@ -84,6 +84,23 @@ func (e *entry) encode() []byte {
 	return b
 }
 
+// CheckRow reports why a run's row in the run store is damaged, without looking at anything else.
+func CheckRow(row []byte) error {
+	if len(row) > rowPrefixSize && row[1] == rowRun {
+		d := fields{b: row[rowPrefixSize:]}
+		d.uint()
+		d.uint()
+		run, err := machine.Decode(d.b)
+		if err != nil {
+			return err
+		}
+		_, err = decodeEntry(run.ID(), row)
+		return err
+	}
+	_, err := decodeEntry(events.RunID{}, row)
+	return err
+}
+
 // decodeEntry reads a row. The entry of a damaged row has what could be read: seq and requests, or nothing.
 func decodeEntry(id events.RunID, row []byte) (*entry, error) {
 	e := &entry{id: id}

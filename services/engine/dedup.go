@@ -16,7 +16,7 @@ const (
 	maxGaps           = 1_024 // per session
 	keptGaps          = 4     // per session in a checkpoint: the newest
 	sessionIdle       = 24 * time.Hour
-	recentAnswers     = 16_384
+	recentAnswers     = 4_096
 	requestsKept      = 1_000 // per run
 	requestKept       = 24 * time.Hour
 	maxMessageBytes   = 512 // of a kept answer

@@ -53,19 +53,24 @@ func TestLostCommandsComeAfterNewerOnes(t *testing.T) {
 		commands []int
 		want     string
 	}{
-		{[]int{0}, "ok"}, {[]int{3}, "ok"}, {[]int{5}, "ok"}, {[]int{3, 0, 5}, "ok+ ok+ ok+"}, {[]int{2, 4}, "ok ok"},
-		{[]int{1, 2, 1}, "ok ok+ ok+"}, {[]int{0, 1, 2, 3, 4, 5}, "ok+ ok+ ok+ ok+ ok+ ok+"},
+		{[]int{0}, "ok"},
+		{[]int{3}, "ok"},
+		{[]int{5}, "ok"},
+		{[]int{3, 0, 5}, "ok+ ok+ ok+"},
+		{[]int{2, 4}, "ok ok"},
+		{[]int{1, 2, 1}, "ok ok+ ok+"},
+		{[]int{0, 1, 2, 3, 4, 5}, "ok+ ok+ ok+ ok+ ok+ ok+"},
 	} {
 		var batch []events.Envelope
 		for _, i := range step.commands {
 			batch = append(batch, sent[i])
 		}
 		got := map[string]int{}
-		for _, code := range strings.Fields(codes(d.do(batch...))) {
+		for _, code := range strings.FieldsSeq(codes(d.do(batch...))) {
 			got[code]++
 		}
 		want := map[string]int{}
-		for _, code := range strings.Fields(step.want) {
+		for _, code := range strings.FieldsSeq(step.want) {
 			want[code]++
 		}
 		if !maps.Equal(got, want) {

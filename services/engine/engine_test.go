@@ -12,6 +12,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/clock/clocktest"
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -137,6 +138,24 @@ func TestEngineFlushesAndSweepsWhenNothingComes(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestEngineListsQuarantinedRuns(t *testing.T) {
+	t.Parallel()
+	store := memory.New(memory.Options{Partitions: 3})
+	for p := range events.Partition(3) {
+		if err := store.RunStore().Write(t.Context(), p, runstore.Changes{PutQuarantined: []runstore.QuarantinedRun{
+			{RunID: runID(int(p)), Reason: "a defect"}, {RunID: runID(int(p) + 100), Reason: "a defect"},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := engineOn(t, store)
+	for limit, want := range map[int]int{1: 3, 10: 6} {
+		if runs, err := e.Quarantined(t.Context(), limit); err != nil || len(runs) != want {
+			t.Errorf("with limit %d: %v, %v", limit, runs, err)
+		}
+	}
 }
 
 func TestEngineEndsWhenTheJournalCloses(t *testing.T) {

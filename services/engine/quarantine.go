@@ -76,7 +76,6 @@ func (p *partition) repair(ctx context.Context, e *entry, damage error) error {
 type unfitError struct{ err error }
 
 func (u *unfitError) Error() string { return u.err.Error() }
-func (u *unfitError) Unwrap() error { return u.err }
 
 // rebuildBytes is how much history is read at a time.
 const rebuildBytes = 1 << 20

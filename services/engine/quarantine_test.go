@@ -135,3 +135,70 @@ func TestDamagedRowIsBuiltAgainFromTheHistory(t *testing.T) {
 	}
 	equal(t, "listed", len(d.quarantined()), 0)
 }
+
+// TestQuarantineSurvivesCrashes crashes after each step, so that rows are lost and the log alone tells of it.
+func TestQuarantineSurvivesCrashes(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	d.do(sleep(1))
+	d.crash(0)
+	d.breakRun(1)
+	d.crash(0)
+	equal(t, "a signal", codes(d.do(signal(1, "go"))), "quarantined")
+	equal(t, "listed", len(d.quarantined()), 1)
+	d.crash(0)
+	equal(t, "release", codes(d.do(to(1, events.ReleaseRun{}))), "ok")
+	d.crash(0)
+	equal(t, "listed", len(d.quarantined()), 0)
+	equal(t, "a signal", codes(d.do(signal(1, "go"))), "ok")
+	d.crash(0)
+	equal(t, "asking", codes(d.do(to(1, events.GetRun{}))), "ok")
+	equal(t, "history", d.history(1),
+		"RunStarted ActivationScheduled ProgressMade RunQuarantined RunReleased SignalReceived ActivationScheduled")
+}
+
+func TestRunBreaksAgainAfterItsRelease(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	d.breakRun(1)
+	d.do(to(1, events.ReleaseRun{}))
+	d.breakRun(1)
+	d.crash(0)
+	equal(t, "history", d.history(1), "RunStarted ActivationScheduled RunQuarantined RunReleased RunQuarantined")
+	equal(t, "release", codes(d.do(to(1, events.ReleaseRun{}))), "ok")
+	equal(t, "progress", codes(d.do(sleep(1))), "ok")
+}
+
+func TestDamagedRowAndUnfitHistory(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1))
+	d.unfit(1)
+	d.recover()
+	d.do()
+	d.damageRow(1)
+	equal(t, "a signal", codes(d.do(signal(1, "go"))), "quarantined")
+	equal(t, "history", d.history(1), "RunStarted ActivationScheduled TaskCompleted RunQuarantined RunQuarantined")
+	equal(t, "release", codes(d.do(to(1, events.ReleaseRun{}))), "quarantined")
+}
+
+func TestDamagedRowWithoutHistory(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1), start(2))
+	d.must(d.store.Archive().Forget(t.Context(), 0, runID(1)))
+	d.damageRow(1)
+	equal(t, "a signal", codes(d.do(signal(1, "go"))), "not_found")
+	equal(t, "the other run", codes(d.do(signal(2, "go"))), "ok")
+}
+
+// damageRow makes the stored row of a run unreadable.
+func (d *driver) damageRow(n int) {
+	d.t.Helper()
+	ctx := context.Background()
+	d.must(d.core.flush(ctx))
+	d.must(d.store.RunStore().Write(ctx, 0, runstore.Changes{PutRuns: []runstore.RunRow{{RunID: runID(n), Row: []byte("?")}}}))
+	clear(d.core.runs)
+}

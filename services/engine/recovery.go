@@ -15,7 +15,7 @@ import (
 const foldLimit = 1_000
 
 // recallRecords is how many records before the checkpoint are read for their answers.
-const recallRecords = 4_000
+const recallRecords = 2_000
 
 // stopError says that a partition cannot go on by itself: somebody has to act.
 type stopError struct{ err error }

@@ -78,6 +78,42 @@ func TestPurgeIsFinishedAfterACrash(t *testing.T) {
 	}
 }
 
+// failing is a blob store whose deletions fail while broken is set.
+type failing struct {
+	blobstore.Store
+	broken *bool
+}
+
+func (f failing) DeleteRun(ctx context.Context, ns, run string) error {
+	if *f.broken {
+		return errors.New("the blob store is down")
+	}
+	return f.Store.DeleteRun(ctx, ns, run)
+}
+
+func TestPurgeWaitsForTheBlobStore(t *testing.T) {
+	t.Parallel()
+	d, blob := endedDriver(t)
+	down := true
+	d.core.deps.Blobs = failing{d.store.Blobs(), &down}
+	d.advance(time.Minute)
+	d.do()
+	d.advance(DefaultRetention)
+	for range 3 {
+		d.do()
+		d.advance(2 * time.Minute)
+	}
+	if d.forgotten(1, blob) {
+		t.Error("the rows are gone before the blobs")
+	}
+	down = false
+	records, err := d.turn()
+	d.must(err)
+	if len(records) != 0 || !d.forgotten(1, blob) {
+		t.Errorf("something is left of the run; records %v", records)
+	}
+}
+
 func TestRetentionHasAMinimum(t *testing.T) {
 	t.Parallel()
 	o, err := Options{Retention: time.Minute}.withDefaults()
