@@ -15,10 +15,10 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// TestScripts runs testdata: each block is one record of one run, its lines are events; the answer is the row.
+// TestScripts runs testdata/scripts: each block is one record of one run, its lines are events; the answer is the row.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var run row.Run
 		next := events.EventNumber(1)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {

@@ -13,10 +13,10 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// TestScripts runs testdata: who gets what in situations a reader can follow. Times are in milliseconds.
+// TestScripts runs testdata/scripts: who gets what in situations a reader can follow. Times are in milliseconds.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{m: New(Limits{Lane: 4, Total: 8, Floor: 2})}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(t, d) })
 	})
