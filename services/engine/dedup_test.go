@@ -66,11 +66,11 @@ func TestLostCommandsComeAfterNewerOnes(t *testing.T) {
 			batch = append(batch, sent[i])
 		}
 		got := map[string]int{}
-		for _, code := range strings.FieldsSeq(codes(d.do(batch...))) {
+		for code := range strings.FieldsSeq(codes(d.do(batch...))) {
 			got[code]++
 		}
 		want := map[string]int{}
-		for _, code := range strings.FieldsSeq(step.want) {
+		for code := range strings.FieldsSeq(step.want) {
 			want[code]++
 		}
 		if !maps.Equal(got, want) {
