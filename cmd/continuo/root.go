@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -42,7 +43,7 @@ func newRoot(a *app) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", fromEnv("CONTINUO_ADDR", "127.0.0.1:7481"), "gRPC address of the server (CONTINUO_ADDR)")
 	flags.StringVarP(&a.output, "output", "o", fromEnv("CONTINUO_OUTPUT", "table"), "table or json (CONTINUO_OUTPUT)")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	offer(root, "output", outputs)
 	a.watch(root)
 	return root
 }
@@ -50,8 +51,11 @@ func newRoot(a *app) *cobra.Command {
 // outputs are the values of --output.
 var outputs = []string{"table", "json"} //nolint:gochecknoglobals // a fixed table
 
-// watch notes when a verb of the tree begins.
+// watch notes when a verb of the tree begins, and completes the ids of those that want one.
 func (a *app) watch(cmd *cobra.Command) {
+	if strings.Contains(cmd.Use, " ID") {
+		cmd.ValidArgsFunction = a.completeRuns
+	}
 	if verb := cmd.RunE; verb != nil && !cmd.HasSubCommands() {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			a.began = true
@@ -95,6 +99,14 @@ func arguments(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// notNegative checks the value of a flag.
+func notNegative(flag string, d time.Duration) error {
+	if d < 0 {
+		return usage("--%s is %s; it cannot be negative", flag, d)
+	}
+	return nil
 }
 
 func fromEnv(name, otherwise string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,30 +20,37 @@ type filter struct {
 	since                  time.Duration
 }
 
-func (f *filter) flags(cmd *cobra.Command) {
+func (f *filter) flags(a *app, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.namespace, "namespace", fromEnv("CONTINUO_NAMESPACE", ""), "namespace (CONTINUO_NAMESPACE; default \"default\")")
 	cmd.Flags().StringVar(&f.typ, "type", "", "only this workflow type")
-	cmd.Flags().StringSliceVar(&f.statuses, "status", nil, "only these: running, completed, failed, cancelled, terminated, timed_out")
+	cmd.Flags().StringSliceVar(&f.statuses, "status", nil, "only these: "+strings.Join(statusNames(), ", "))
 	cmd.Flags().StringVar(&f.prefix, "id-prefix", "", "only workflow ids that begin so")
 	cmd.Flags().DurationVar(&f.since, "since", 0, "only runs started within this time, such as 24h")
+	offer(cmd, "status", statusNames())
+	_ = cmd.RegisterFlagCompletionFunc("type", a.completeTypes)
+}
+
+// statusNames are the values of --status, in the order of the enum.
+func statusNames() (names []string) {
+	for n := apiv1.Status_STATUS_RUNNING; int(n) < len(apiv1.Status_name); n++ {
+		names = append(names, statusName(n))
+	}
+	return names
 }
 
 func (f *filter) parsed() ([]apiv1.Status, *timestamppb.Timestamp, error) {
+	if err := notNegative("since", f.since); err != nil {
+		return nil, nil, err
+	}
 	var statuses []apiv1.Status
 	for _, name := range f.statuses {
-		var found []string
-		for number, s := range apiv1.Status_name {
-			if number > 0 && statusName(apiv1.Status(number)) == name {
-				statuses = append(statuses, apiv1.Status(number))
-				found = append(found, s)
-			}
+		i := slices.Index(statusNames(), name)
+		if i < 0 {
+			return nil, nil, usage("--status is %q; use some of %s", name, strings.Join(statusNames(), ", "))
 		}
-		if len(found) == 0 {
-			return nil, nil, usage("--status %q is unknown; use running, completed, failed, cancelled, terminated or timed_out", name)
-		}
+		statuses = append(statuses, apiv1.Status_STATUS_RUNNING+apiv1.Status(i))
 	}
-	slices.Sort(statuses)
-	if f.since <= 0 {
+	if f.since == 0 {
 		return statuses, nil, nil
 	}
 	return statuses, timestamppb.New(time.Now().Add(-f.since)), nil
@@ -72,7 +80,7 @@ func newList(a *app) *cobra.Command {
 			}, a.printList)
 		},
 	}
-	f.flags(cmd)
+	f.flags(a, cmd)
 	cmd.Flags().Int32Var(&limit, "limit", 50, "most runs on a page, 1 to 1000")
 	cmd.Flags().StringVar(&token, "page-token", "", "go on where the page before ended")
 	cmd.Flags().BoolVar(&quarantined, "quarantined", false, "only runs in quarantine")
@@ -116,6 +124,6 @@ func newCount(a *app) *cobra.Command {
 			})
 		},
 	}
-	f.flags(cmd)
+	f.flags(a, cmd)
 	return cmd
 }

@@ -38,6 +38,9 @@ func newStart(a *app) *cobra.Command {
 			if request.IdPolicy, err = parsePolicy(policy); err != nil {
 				return err
 			}
+			if err := notNegative("run-timeout", timeout); err != nil {
+				return err
+			}
 			if timeout > 0 {
 				request.RunTimeout = durationpb.New(timeout)
 			}
@@ -75,6 +78,8 @@ func newStart(a *app) *cobra.Command {
 	f.BoolVar(&wait, "wait", false, "wait for the end and print the result")
 	in.flags(cmd)
 	_ = cmd.MarkFlagRequired("type")
+	_ = cmd.RegisterFlagCompletionFunc("type", a.completeTypes)
+	offer(cmd, "id-policy", policies)
 	return cmd
 }
 
@@ -99,6 +104,9 @@ func newResult(a *app) *cobra.Command {
 		Short: "Wait for the end of a run and print its result",
 		Args:  arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notNegative("timeout", timeout); err != nil {
+				return err
+			}
 			api, done, err := a.connect()
 			if err != nil {
 				return err

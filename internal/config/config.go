@@ -75,7 +75,7 @@ func Flags(f *pflag.FlagSet) {
 }
 
 // Load reads the configuration: defaults, then the file (none if path is empty), then the environment, then the flags that
-// were set. Unknown settings in the file or the environment are refused.
+// were set. Unknown settings in the file or the environment are refused; a variable that is set to nothing counts as not set.
 func Load(path string, flags *pflag.FlagSet) (Server, error) {
 	k := koanf.New(".")
 	if path != "" {
@@ -85,7 +85,7 @@ func Load(path string, flags *pflag.FlagSet) (Server, error) {
 	}
 	environment := env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(key, value string) (string, any) {
 		name := strings.ToLower(strings.TrimPrefix(key, EnvPrefix))
-		if slices.Contains(clientSettings, name) {
+		if value == "" || slices.Contains(clientSettings, name) {
 			return "", nil
 		}
 		return name, value

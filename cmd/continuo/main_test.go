@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/continuo-dev/continuo/pkg/sdk/flowtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"continuo":   main,
+		"testworker": workerMain,
+		"rest":       restMain,
+	})
+}
+
+// TestScripts runs the program as its users do: as processes, on a server of their own where they need one.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[serverKey{}] = &server{vars: env.Vars}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"server": serverCommand,
+			"stop":   stopCommand,
+			"replay": replayCommand,
+		},
+	})
+}
+
+// replayCommand replays a history that the program printed: replay FILE.
+func replayCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: replay FILE")
+	}
+	flowtest.Replay(scriptTB{ts: ts}, []byte(ts.ReadFile(args[0])), bindings()...)
+}
+
+// scriptTB makes the failures of a check those of the script.
+type scriptTB struct {
+	testing.TB
+
+	ts *testscript.TestScript
+}
+
+func (scriptTB) Helper()                             {}
+func (t scriptTB) Errorf(format string, args ...any) { t.ts.Fatalf(format, args...) }
+func (t scriptTB) Fatalf(format string, args ...any) { t.ts.Fatalf(format, args...) }
+func (t scriptTB) Fatal(args ...any)                 { t.ts.Fatalf("%v", args) }
+
+// TestExitCodes pins what scripts of users rely on.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	if got := run(t.Context(), []string{"version"}, nil, discard{}, discard{}); got != 0 {
+		t.Errorf("version exits with %d", got)
+	}
+	if got := run(t.Context(), []string{"workflow", "list", "--addr", "127.0.0.1:1"}, nil, discard{}, discard{}); got != 1 {
+		t.Errorf("a request without a server exits with %d, want 1", got)
+	}
+	if got := run(t.Context(), []string{"version", "--bogus"}, nil, discard{}, discard{}); got != 2 {
+		t.Errorf("a wrong flag exits with %d, want 2", got)
+	}
+	if got := run(t.Context(), []string{"serve", "--data", os.DevNull, "--log-level", "loud"}, nil, discard{}, discard{}); got != 2 {
+		t.Errorf("a wrong setting exits with %d, want 2", got)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// patience is how long a script waits for a process.
+const patience = 30 * time.Second
+
+type serverKey struct{}
+
+// server is the server of a script: one process at a time.
+type server struct {
+	vars    []string
+	process *exec.Cmd
+	out     bytes.Buffer
+	logged  chan string // all of its log, once it has ended
+}
+
+// serverCommand starts a server on free ports, waits until it is ready and tells its addresses in CONTINUO_ADDR and HTTP:
+// server dev|serve ARGS.
+func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: server dev|serve ARGS")
+	}
+	s := ts.Value(serverKey{}).(*server)
+	if s.process != nil {
+		ts.Fatalf("a server is running")
+	}
+	s.out.Reset()
+	s.process = exec.Command("continuo", append(args, "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")...)
+	s.process.Env, s.process.Dir, s.process.Stdout = s.vars, ts.MkAbs("."), &s.out
+	stderr, err := s.process.StderrPipe()
+	ts.Check(err)
+	ts.Check(s.process.Start())
+	ts.Defer(func() {
+		if s.process != nil {
+			_ = s.process.Process.Kill()
+			_ = s.end()
+		}
+	})
+	addresses := make(chan []string, 1)
+	s.logged = make(chan string, 1)
+	go func() { s.logged <- readLog(stderr, addresses) }()
+	select {
+	case found := <-addresses:
+		ts.Setenv("HTTP", "http://"+found[1])
+		ts.Setenv("CONTINUO_ADDR", found[2])
+		ts.Check(awaitReady("http://" + found[1] + "/readyz"))
+	case log := <-s.logged:
+		ts.Fatalf("the server ended: %s", log)
+	case <-time.After(patience):
+		ts.Fatalf("the server does not serve after %s", patience)
+	}
+}
+
+var serving = regexp.MustCompile(`msg"?[=:]"?serving"?.*http_addr"?[=:]"?([0-9.:]+).*grpc_addr"?[=:]"?([0-9.:]+)`)
+
+// readLog returns all of the log, and the addresses as soon as they are in it.
+func readLog(stderr io.Reader, addresses chan<- []string) string {
+	var log strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		log.WriteString(lines.Text() + "\n")
+		if found := serving.FindStringSubmatch(lines.Text()); found != nil {
+			addresses <- found
+		}
+	}
+	return log.String()
+}
+
+func awaitReady(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	every := time.NewTicker(10 * time.Millisecond)
+	defer every.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err == nil {
+			_ = answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w", url, err)
+		}
+	}
+}
+
+// end waits for the end of the process.
+func (s *server) end() error {
+	<-s.logged // reading ends before Wait closes the pipe
+	err := s.process.Wait()
+	s.process = nil
+	return err
+}
+
+// stopCommand ends the server, in order or with kill -9, and leaves what it printed in the files server.out and server.log:
+// stop [kill].
+func stopCommand(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(serverKey{}).(*server)
+	if neg || s.process == nil {
+		ts.Fatalf("no server is running")
+	}
+	signal := syscall.SIGTERM
+	if len(args) > 0 {
+		signal = syscall.SIGKILL
+	}
+	ts.Check(s.process.Process.Signal(signal))
+	log := <-s.logged
+	err := s.process.Wait()
+	s.process = nil
+	ts.Check(os.WriteFile(ts.MkAbs("server.log"), []byte(log), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("server.out"), s.out.Bytes(), 0o600))
+	if _, killed := errors.AsType[*exec.ExitError](err); killed && signal == syscall.SIGKILL {
+		err = nil
+	}
+	ts.Check(err)
+}
+
+// restMain is a program that makes one HTTP request: rest METHOD URL [BODY].
+func restMain() {
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: rest METHOD URL [BODY]")
+		os.Exit(2)
+	}
+	request, err := http.NewRequestWithContext(context.Background(), os.Args[1], os.Args[2], strings.NewReader(strings.Join(os.Args[3:], " ")))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	body, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	fmt.Println(answer.Status)
+	fmt.Println(string(body))
+	if err != nil || answer.StatusCode >= 400 {
+		os.Exit(1)
+	}
+}
