@@ -100,6 +100,34 @@ func TestFailedWriteIsFinal(t *testing.T) {
 	_ = s.db.Close() // ends Pebble's goroutines
 }
 
+// TestFenceWithinAGroup queues a take-over and then a step of the former owner, which nobody has told yet.
+func TestFenceWithinAGroup(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), Options{Partitions: 1})
+	former, err := s.Journal().Acquire(context.Background(), 0)
+	must(t, err)
+	records := signals(1)
+	records[0].Epoch, records[0].Seq = former.Epoch(), 1
+	late := &request{kind: requestCommit, owner: former.(*owner), step: journal.Step{Records: records}, done: make(chan struct{})}
+	must(t, late.owner.encode(late))
+	next := &owner{store: s, part: s.parts[0], lost: make(chan struct{})}
+	acquire := &request{kind: requestAcquire, owner: next, done: make(chan struct{})}
+	s.committer.mu.Lock()
+	s.committer.queue = append(s.committer.queue, acquire, late)
+	s.committer.mu.Unlock()
+	s.committer.wake()
+	must(t, acquire.wait(context.Background()))
+	if err := late.wait(context.Background()); !errors.Is(err, journal.ErrLost) {
+		t.Fatalf("the former owner's step: %v", err)
+	}
+	if all := readAll(t, s, 0); len(all) != 0 {
+		t.Fatalf("the former owner wrote %d records", len(all))
+	}
+	records = signals(1)
+	records[0].Epoch, records[0].Seq = next.Epoch(), 1
+	must(t, next.Commit(context.Background(), journal.Step{Records: records}))
+}
+
 func TestDiskWatermark(t *testing.T) {
 	t.Parallel()
 	var free atomic.Uint64

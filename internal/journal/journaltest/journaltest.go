@@ -66,6 +66,7 @@ func Test(t *testing.T, features journal.Features, open func(t *testing.T) Fixtu
 	always("ReleaseEndsOwnership", testRelease)
 	always("WrongStepIsRefused", testWrongSteps)
 	always("CancelledCommitLosesOwnership", testCancelledCommit)
+	always("TakeOverWhileCommitting", testTakeOver)
 
 	always("RecordsComeBackWhole", testRecordsComeBackWhole)
 	always("FollowFromPastToPresent", testFollowPastToPresent)

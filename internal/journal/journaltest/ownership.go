@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/continuo-dev/continuo/internal/journal"
@@ -127,4 +128,58 @@ func testCancelledCommit(t *testing.T, f Fixture) {
 	want := next.write(t, 1)
 	all := read(t, follow(t, j, journal.Position{}), int(next.Last())+1)
 	sameRecords(t, all[next.Last():], want)
+}
+
+// testTakeOver lets owners commit as fast as they can while the next one takes over: what an owner was told is durable is in
+// the log, and nothing of it follows what its successor has written.
+func testTakeOver(t *testing.T, f Fixture) {
+	j := f.Journal
+	const owners = 20
+	var all sync.WaitGroup
+	durable := make([][]events.Seq, owners)
+	epochs := make([]uint64, owners)
+	begin := make([]events.Seq, owners)
+	for n := range owners {
+		w := acquire(t, j, 0)
+		epochs[n], begin[n] = w.Epoch(), w.Last()
+		busy := make(chan struct{})
+		all.Go(func() {
+			for turn := 0; ; turn++ {
+				records := w.records(1)
+				if err := w.Commit(context.WithoutCancel(t.Context()), journal.Step{Records: records}); err != nil {
+					if !isLost(err) {
+						t.Errorf("Commit: %v", err)
+					}
+					return
+				}
+				durable[n] = append(durable[n], records[0].Seq)
+				if turn == 3 {
+					close(busy)
+				}
+				if n == owners-1 && turn == 10 {
+					return
+				}
+			}
+		})
+		select {
+		case <-busy:
+		case <-bg(t).Done():
+			t.Fatal("an owner cannot commit")
+		}
+	}
+	all.Wait()
+	_, last := j.Bounds(0)
+	log := read(t, follow(t, j, journal.Position{}), int(last))
+	for i, r := range log {
+		if i > 0 && r.Epoch < log[i-1].Epoch {
+			t.Fatalf("record %d of epoch %d follows epoch %d", r.Seq, r.Epoch, log[i-1].Epoch)
+		}
+	}
+	for n, seqs := range durable {
+		for _, seq := range seqs {
+			if log[seq-1].Epoch != epochs[n] || seq <= begin[n] {
+				t.Fatalf("record %d of epoch %d is acknowledged and in the log there is one of epoch %d", seq, epochs[n], log[seq-1].Epoch)
+			}
+		}
+	}
 }
