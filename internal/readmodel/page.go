@@ -41,7 +41,7 @@ func (p Page) Resolve(f Filter) (limit int, after Cursor, err error) {
 	if err != nil || len(b) != tokenBytes || b[0] != tokenVersion {
 		return 0, Cursor{}, fmt.Errorf("%w: it is not a token of this version", ErrBadPage)
 	}
-	if print := f.fingerprint(); [8]byte(b[1:9]) != print {
+	if [8]byte(b[1:9]) != f.fingerprint() {
 		return 0, Cursor{}, fmt.Errorf("%w: it belongs to another filter; begin again without a token", ErrBadPage)
 	}
 	after.Started = events.Time(binary.BigEndian.Uint64(b[9:17]))
@@ -56,16 +56,16 @@ const (
 
 // Token returns the token of the page of the filter's list that begins at the cursor.
 func (c Cursor) Token(f Filter) string {
-	print := f.fingerprint()
+	of := f.fingerprint()
 	b := append(make([]byte, 0, tokenBytes), tokenVersion)
-	b = append(b, print[:]...)
+	b = append(b, of[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Started))
 	return base64.RawURLEncoding.EncodeToString(append(b, c.RunID[:]...))
 }
 
 // fingerprint tells filters apart.
 func (f Filter) fingerprint() [8]byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v %q %q %d %d",
-		f.Namespace, f.Type, f.Statuses, f.WorkflowID, f.WorkflowIDPrefix, f.StartedFrom, f.StartedTo))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v %q %q %d %d %t",
+		f.Namespace, f.Type, f.Statuses, f.WorkflowID, f.WorkflowIDPrefix, f.StartedFrom, f.StartedTo, f.Quarantined))
 	return [8]byte(sum[:8])
 }

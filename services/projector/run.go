@@ -31,10 +31,8 @@ const (
 // or by making the model anew.
 func (p *Projector) Run(ctx context.Context) error {
 	for {
-		err := p.live(ctx)
+		err := stopped(ctx, p.live(ctx))
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, errRebuild), errors.Is(err, readmodel.ErrDamaged):
 			p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model is dropped and built anew", slog.Any("error", err))
 			if err := p.deps.Model.Reset(ctx); err != nil {
@@ -51,10 +49,10 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // stopped turns the error of a projector whose context is over into nil.
 func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // live goes on from where the model is until something ends it.
@@ -79,8 +77,7 @@ func (p *Projector) live(ctx context.Context) error {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	defer reader.Close()
-	err = p.loop(ctx, reader)
-	if ctx.Err() == nil {
+	if err := stopped(ctx, p.loop(ctx, reader)); err != nil {
 		return err
 	}
 	if out := p.Turn(Input{Now: p.now(), Hurry: true}); out.Write {

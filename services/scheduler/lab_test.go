@@ -76,7 +76,9 @@ func (l *lab) start() {
 	go func() { done <- s.Run(ctx) }()
 	l.kill = func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			l.t.Logf("the scheduler noticed the death of its store: %v", err)
+		}
 	}
 	l.stop = func() {
 		l.t.Helper()
@@ -201,7 +203,7 @@ func (g *gateway) take() []string {
 	synctest.Wait()
 	var out []string
 	for _, d := range g.box.Take(1 << 20) {
-		what := ""
+		var what string
 		if t := d.Task; t != nil {
 			what = fmt.Sprintf("task %d/%d#%d", runNumber(t.Task.Run), t.Task.Step, t.Attempt)
 		} else {

@@ -79,10 +79,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // ended turns the error of a scheduler whose context is over into nil.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (s *Scheduler) now() events.Time { return events.TimeOf(s.deps.Clock.Now()) }

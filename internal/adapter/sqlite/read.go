@@ -168,12 +168,15 @@ func of(f readmodel.Filter) *conditions {
 	if f.StartedTo != 0 {
 		c.add("started < ?", int64(f.StartedTo))
 	}
+	if f.Quarantined {
+		c.add("quarantine <> ''") // as the index has it
+	}
 	return c
 }
 
 // from names the table for a list, with the index for statuses that few runs have: SQLite cannot know how many.
 func from(ctx context.Context, tx *sql.Tx, f readmodel.Filter) (string, error) {
-	if f.Namespace == "" || len(f.Statuses) == 0 || f.Type != "" || f.WorkflowID != "" || f.WorkflowIDPrefix != "" {
+	if f.Quarantined || f.Namespace == "" || len(f.Statuses) == 0 || f.Type != "" || f.WorkflowID != "" || f.WorkflowIDPrefix != "" {
 		return "runs", nil
 	}
 	counts, err := kept(ctx, tx, f)
@@ -236,7 +239,7 @@ func (m *Model) List(ctx context.Context, f readmodel.Filter, p readmodel.Page) 
 // Count counts the runs that fit.
 func (m *Model) Count(ctx context.Context, f readmodel.Filter) (counts []readmodel.Count, err error) {
 	err = m.snapshot(ctx, func(tx *sql.Tx) error {
-		if f.WorkflowID == "" && f.WorkflowIDPrefix == "" && f.StartedFrom == 0 && f.StartedTo == 0 {
+		if f.WorkflowID == "" && f.WorkflowIDPrefix == "" && f.StartedFrom == 0 && f.StartedTo == 0 && !f.Quarantined {
 			counts, err = kept(ctx, tx, f)
 			return err
 		}

@@ -34,6 +34,7 @@ CREATE INDEX runs_by_status ON runs(ns, status, type, started, run);
 CREATE INDEX runs_by_type ON runs(ns, type, started, run);
 CREATE INDEX runs_by_start ON runs(ns, started, run);
 CREATE INDEX runs_by_workflow ON runs(ns, workflow, started, run);
+CREATE INDEX runs_quarantined ON runs(ns, started, run) WHERE quarantine <> '';
 CREATE TABLE views(
 	run BLOB NOT NULL, name TEXT NOT NULL, place INTEGER NOT NULL, version INTEGER NOT NULL, updated INTEGER NOT NULL,
 	value BLOB NOT NULL, PRIMARY KEY(run, name)

@@ -43,7 +43,7 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 		{&s.rows, "SELECT " + columns + " FROM runs WHERE run = ?"},
 		{&s.views, selectViews},
 	} {
-		stmt, err := db.PrepareContext(ctx, p.text)
+		stmt, err := db.PrepareContext(ctx, p.text) //nolint:sqlclosecheck // kept until close
 		if err != nil {
 			return err
 		}
@@ -94,6 +94,7 @@ func (m *Model) Apply(ctx context.Context, b readmodel.Batch) error {
 	return nil
 }
 
+//nolint:sqlclosecheck // statements of a transaction end with it; closing them would undo what is prepared
 func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error {
 	one, many := tx.StmtContext(ctx, m.stmts.insertOne), tx.StmtContext(ctx, m.stmts.insertMany)
 	args := make([]any, 0, rowsPerInsert*columnCount)

@@ -64,10 +64,29 @@ func (f folding) event(e events.Event) {
 		f.activationEnded(e.Failure)
 	case events.ActivationTimedOut:
 		f.activationEnded(events.Failure{Code: events.CodeWorkerLost, Message: "the worker did not answer the activation in time"})
-	case events.TaskScheduled, events.TaskAttemptFailed, events.TaskCompleted, events.TaskFailed, events.TaskCancelled:
-		f.task(e)
-	case events.TimerStarted, events.TimerFired, events.TimerCancelled, events.StepRecorded, events.StepBackedOff, events.StepRetryDue:
-		f.timer(e)
+	case events.TaskScheduled:
+		run.TasksScheduled++
+		f.openTask(row.Task{Step: e.Step, Name: e.Name, Queue: e.Queue, Attempt: 1, Scheduled: f.at})
+	case events.TaskAttemptFailed:
+		f.taskAttemptFailed(e)
+	case events.TaskCompleted:
+		f.closeTask(e.Step)
+	case events.TaskFailed:
+		f.closeTask(e.Step)
+	case events.TaskCancelled:
+		f.closeTask(e.Step)
+	case events.TimerStarted:
+		f.openTimer(row.Timer{Step: e.Step, Due: e.Due})
+	case events.TimerFired:
+		f.closeTimer(e.Step)
+	case events.TimerCancelled:
+		f.closeTimer(e.Step)
+	case events.StepBackedOff:
+		f.openTimer(row.Timer{Step: e.Step, Due: e.Until, Label: e.Label, LastFailure: &e.Failure})
+	case events.StepRecorded:
+		f.closeTimer(e.Step)
+	case events.StepRetryDue:
+		f.closeTimer(e.Step)
 	case events.ViewSet:
 		f.viewSet(e)
 	case events.SignalReceived:
@@ -78,8 +97,19 @@ func (f folding) event(e events.Event) {
 		run.Continued++
 		run.Signals = nil
 		f.read(e.Reads)
-	case events.RunCompleted, events.RunFailed, events.RunCancelled, events.RunTerminated, events.RunTimedOut:
-		f.ended(e)
+	case events.RunCompleted:
+		f.ended(e, nil)
+		run.Result, run.Unread = e.Result, e.Unread
+	case events.RunFailed:
+		f.ended(e, &e.Failure)
+		run.Unread = e.Unread
+	case events.RunCancelled:
+		f.ended(e, &e.Failure)
+		run.Unread = e.Unread
+	case events.RunTerminated:
+		f.ended(e, &events.Failure{Code: events.CodeTerminated, Message: e.Reason})
+	case events.RunTimedOut:
+		f.ended(e, &events.Failure{Code: events.CodeRunTimeout, Message: "the run did not end within its run timeout"})
 	case events.RunQuarantined:
 		run.Quarantine = e.Reason
 		if e.Reason == "" {
@@ -159,22 +189,8 @@ func (f folding) read(reads []events.SignalRead) {
 	}
 }
 
-func (f folding) ended(e events.Event) {
+func (f folding) ended(e events.Event, failure *events.Failure) {
 	run := f.run
-	run.Status, run.Ended = events.StatusAfter(run.Status, e), f.at
+	run.Status, run.Ended, run.Failure = events.StatusAfter(run.Status, e), f.at, failure
 	run.Tasks, run.Timers, run.Signals, run.Activation, run.Inbox = nil, nil, nil, nil, nil
-	switch e := e.(type) {
-	case events.RunCompleted:
-		run.Result, run.Unread = e.Result, e.Unread
-	case events.RunFailed:
-		run.Failure, run.Unread = &e.Failure, e.Unread
-	case events.RunCancelled:
-		run.Failure, run.Unread = &e.Failure, e.Unread
-	case events.RunTerminated:
-		run.Failure = &events.Failure{Code: events.CodeTerminated, Message: e.Reason}
-	case events.RunTimedOut:
-		run.Failure = &events.Failure{Code: events.CodeRunTimeout, Message: "the run did not end within its run timeout"}
-	default:
-		panic("projection: not the end of a run")
-	}
 }

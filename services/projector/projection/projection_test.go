@@ -187,7 +187,9 @@ func show(r row.Run) string {
 // fold must hold for all.
 func history(t *rapid.T) []*events.Record {
 	kinds := []func(n uint64) events.Event{
-		func(n uint64) events.Event { return events.ActivationScheduled{Activation: n, Attempt: events.Attempt(n%3 + 1)} },
+		func(n uint64) events.Event {
+			return events.ActivationScheduled{Activation: n, Attempt: events.Attempt(n%3 + 1)}
+		},
 		func(n uint64) events.Event {
 			return events.ActivationFailed{Activation: n, Failure: events.Failure{Code: fmt.Sprint(n)}}
 		},
@@ -211,12 +213,14 @@ func history(t *rapid.T) []*events.Record {
 			return events.ViewSet{Name: events.ViewName(fmt.Sprint(n % 3)), Value: events.Payload{Data: []byte{byte(n)}}}
 		},
 		func(n uint64) events.Event { return events.SignalReceived{Name: "s", Index: n} },
-		func(n uint64) events.Event { return events.RunContinued{Reads: []events.SignalRead{{Name: "s", Count: n}}} },
+		func(n uint64) events.Event {
+			return events.RunContinued{Reads: []events.SignalRead{{Name: "s", Count: n}}}
+		},
 		func(uint64) events.Event { return events.CancelRequested{} },
 		func(uint64) events.Event { return events.RunQuarantined{Reason: "r"} },
 		func(uint64) events.Event { return events.RunReleased{} },
 		func(n uint64) events.Event { return events.RunCompleted{Unread: n} },
-		func(n uint64) events.Event { return events.RunPurged{} },
+		func(uint64) events.Event { return events.RunPurged{} },
 	}
 	var log []*events.Record
 	next, purged := map[events.RunID]events.EventNumber{}, map[events.RunID]bool{}

@@ -7,25 +7,13 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-func (f folding) task(e events.Event) {
-	switch e := e.(type) {
-	case events.TaskScheduled:
-		f.run.TasksScheduled++
-		f.openTask(row.Task{Step: e.Step, Name: e.Name, Queue: e.Queue, Attempt: 1, Scheduled: f.at})
-	case events.TaskAttemptFailed:
-		next := row.Task{Step: e.Step, Name: e.Name, Queue: e.Queue, Scheduled: f.at}
-		if i := f.taskAt(e.Step); i >= 0 {
-			next = f.run.Tasks[i]
-		}
-		next.Attempt, next.NextAttempt, next.LastFailure = e.Attempt+1, e.NotBefore, &e.Failure
-		f.openTask(next)
-	case events.TaskCompleted:
-		f.closeTask(e.Step)
-	case events.TaskFailed:
-		f.closeTask(e.Step)
-	case events.TaskCancelled:
-		f.closeTask(e.Step)
+func (f folding) taskAttemptFailed(e events.TaskAttemptFailed) {
+	next := row.Task{Step: e.Step, Name: e.Name, Queue: e.Queue, Scheduled: f.at}
+	if i := f.taskAt(e.Step); i >= 0 {
+		next = f.run.Tasks[i]
 	}
+	next.Attempt, next.NextAttempt, next.LastFailure = e.Attempt+1, e.NotBefore, &e.Failure
+	f.openTask(next)
 }
 
 func (f folding) taskAt(step events.Step) int {
@@ -43,23 +31,6 @@ func (f folding) openTask(t row.Task) {
 func (f folding) closeTask(step events.Step) {
 	if i := f.taskAt(step); i >= 0 {
 		f.run.Tasks = orNil(slices.Delete(f.run.Tasks, i, i+1))
-	}
-}
-
-func (f folding) timer(e events.Event) {
-	switch e := e.(type) {
-	case events.TimerStarted:
-		f.openTimer(row.Timer{Step: e.Step, Due: e.Due})
-	case events.StepBackedOff:
-		f.openTimer(row.Timer{Step: e.Step, Due: e.Until, Label: e.Label, LastFailure: &e.Failure})
-	case events.TimerFired:
-		f.closeTimer(e.Step)
-	case events.TimerCancelled:
-		f.closeTimer(e.Step)
-	case events.StepRecorded:
-		f.closeTimer(e.Step)
-	case events.StepRetryDue:
-		f.closeTimer(e.Step)
 	}
 }
 
