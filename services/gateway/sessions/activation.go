@@ -124,12 +124,16 @@ func (c *Core) startActivation(a *activation) {
 }
 
 func (c *Core) activationNotStarted(in ActivationNotStarted) {
+	w := c.conns[in.Conn]
+	if w == nil {
+		return // its places are counted anew when it is back
+	}
+	w.freeActivations++
+	c.report.credit(w.ID, 0, 1)
 	a := c.activationAt(in.Conn, in.Activation, handing)
 	if a == nil {
-		return
+		return // over on its way
 	}
-	a.worker.freeActivations++
-	c.report.credit(a.worker.ID, 0, 1)
 	if in.Void {
 		c.forgetActivation(a)
 		return

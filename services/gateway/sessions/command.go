@@ -29,6 +29,8 @@ type pending struct {
 	state      sending
 	// gap says that the log was not read for a time in which the answer may have been.
 	gap bool
+	// again says that it was lost before: it may have happened.
+	again bool
 }
 
 type sending uint8
@@ -76,6 +78,11 @@ func (c *Core) transmit(part events.Partition, l *lane, p *pending) {
 	c.emit(Send{Partition: part, Envelope: p.env})
 }
 
+var errUnknown = &events.Error{
+	Code:    events.Unavailable,
+	Message: "the outcome of the command is not known; repeat it with the same run id or request id", RetryAfterMs: 1000,
+}
+
 func (c *Core) sendResult(in SendResult) {
 	l := &c.lanes[in.Partition]
 	l.inFlight--
@@ -93,12 +100,16 @@ func (c *Core) sendResult(in SendResult) {
 	case Lost:
 		l.broken = true
 		if p != nil {
-			p.state = lost
+			p.state, p.again = lost, true
 		}
 	case Refused:
 		if p != nil {
 			delete(l.open, in.N)
-			c.resolve(p, Reply{Err: in.Err})
+			err := in.Err
+			if p.again {
+				err = errUnknown
+			}
+			c.resolve(p, Reply{Err: err})
 		}
 	}
 	c.mend(in.Partition, l)

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -182,6 +183,9 @@ func (c *Core) emit(o Output) { c.out = append(c.out, o) }
 
 // flushReport emits what is to be told to the schedulers.
 func (c *Core) flushReport() {
+	c.report.Credits = slices.DeleteFunc(c.report.Credits, func(credit Credit) bool {
+		return (credit.Tasks == 0 && credit.Activations == 0) || slices.Contains(c.report.Left, credit.Worker)
+	})
 	if c.report.empty() {
 		return
 	}

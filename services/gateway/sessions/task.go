@@ -134,13 +134,16 @@ func (t *task) nextDeadline() events.Time {
 }
 
 func (c *Core) taskNotStarted(in NotStarted) {
-	t := c.tasks[in.Attempt.Task]
-	if t == nil || t.Attempt != in.Attempt || t.state != handing || t.worker.conn != in.Conn {
-		return
+	w := c.conns[in.Conn]
+	if w == nil {
+		return // its places are counted anew when it is back
 	}
-	w := t.worker
 	w.freeTasks++
 	c.report.credit(w.ID, 1, 0)
+	t := c.tasks[in.Attempt.Task]
+	if t == nil || t.Attempt != in.Attempt || t.state != handing || t.worker != w {
+		return // stopped on its way
+	}
 	if in.Void {
 		c.forgetTask(t)
 		return
