@@ -145,6 +145,7 @@ func (g *Gateway) list(ctx context.Context, r *apiv1.ListWorkflowsRequest) (*api
 	if f.StartedTo, err = wire.FromTime("started_to", r.GetStartedTo()); err != nil {
 		return nil, err
 	}
+	f.Quarantined = r.GetQuarantined()
 	if r.GetPageSize() < 0 || r.GetPageSize() > 1000 {
 		return nil, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("page_size is %d; it is 1 to 1000", r.GetPageSize())}
 	}

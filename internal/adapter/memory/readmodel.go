@@ -176,7 +176,8 @@ func fits(f readmodel.Filter, r row.Run) bool {
 		(f.WorkflowID == "" || f.WorkflowID == r.WorkflowID) &&
 		strings.HasPrefix(string(r.WorkflowID), f.WorkflowIDPrefix) &&
 		(f.StartedFrom == 0 || r.Started >= f.StartedFrom) &&
-		(f.StartedTo == 0 || r.Started < f.StartedTo)
+		(f.StartedTo == 0 || r.Started < f.StartedTo) &&
+		(!f.Quarantined || r.Quarantine != "")
 }
 
 // Count counts the runs that fit.
