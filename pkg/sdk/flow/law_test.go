@@ -21,7 +21,8 @@ import (
 
 // TestReplayIsLive runs random programs against the engine with random interleavings of results, timers, signals,
 // cancels, evictions and lost workers. At every activation, code that goes on from memory and code that is replayed do the
-// same; after every progress the whole history replays; and what a program saw in the end is what its replay sees.
+// same; after every progress the whole history replays; and while the engine does not activate the run its code could not
+// have gone on, so that wait sets lose no wake-up.
 func TestReplayIsLive(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -281,7 +282,37 @@ func (w *world) send(c events.Command) events.Answer {
 			w.pending = &f
 		}
 	}
+	if w.pending == nil && w.m.Status().Open() && !w.stuck {
+		w.couldNotGoOn(rec)
+	}
 	return answer
+}
+
+// couldNotGoOn activates the code although the engine did not.
+func (w *world) couldNotGoOn(last *events.Record) {
+	a := replay.Activation{Number: 1 << 40, Attempt: 1, At: w.now, ReplayFrom: 1, Upto: last.Last(), Records: slices.Clone(w.records)}
+	reads := []events.SignalRead(nil)
+	for _, rec := range w.records {
+		for i, e := range rec.Events {
+			switch e := e.(type) {
+			case events.RunContinued:
+				a.ReplayFrom, reads = rec.First+events.EventNumber(i), e.Reads
+			case events.ProgressMade:
+				reads = e.Reads
+			}
+		}
+	}
+	r := w.newRun()
+	defer r.Close()
+	turn, err := r.Activate(a)
+	switch {
+	case err != nil:
+		w.t.Fatalf("activated without need: %v", err)
+	case len(turn.Start) > 0 || turn.Ended || len(turn.Progress.Intents) > 0:
+		w.t.Fatalf("the engine waits, but the code can go on: %+v", turn)
+	case !cmp.Equal(turn.Progress.Reads, reads):
+		w.t.Fatalf("the engine waits, but the code reads signals: %v after %v", turn.Progress.Reads, reads)
+	}
 }
 
 // act does one random thing.
