@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -225,9 +226,10 @@ func TestItGoesOnWhereTheModelIs(t *testing.T) {
 func TestAModelThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(l *lab) {
-		full := true
+		var full atomic.Bool
+		full.Store(true)
 		l.model.fail = func() error {
-			if full {
+			if full.Load() {
 				return errors.New("disk full")
 			}
 			return nil
@@ -235,7 +237,7 @@ func TestAModelThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 		l.record(1, started())
 		pass(10 * time.Second)
 		l.want("while it cannot be written", l.status(1), "not found")
-		full = false
+		full.Store(false)
 		pass(30 * time.Second)
 		l.want("afterwards", l.status(1), "running")
 		if !strings.Contains(l.logged.String(), "disk full") {
