@@ -407,6 +407,44 @@ func TestCheckReplaysEveryGeneration(t *testing.T) {
 	}
 }
 
+// TestReplayBeginsAtTheLastContinuation gives a new run what a worker gets of a long one: the signals that had not been
+// read, and all since the continuation.
+func TestReplayBeginsAtTheLastContinuation(t *testing.T) {
+	t.Parallel()
+	continued := events.RunContinued{Input: text("2"), LastStep: 41, Reads: []events.SignalRead{{Name: "s", Count: 1}}, OldestUnread: 5}
+	record := func(first events.EventNumber, es ...events.Event) *events.Record {
+		return &events.Record{Header: events.Header{First: first}, Events: es}
+	}
+	before := []*events.Record{record(5,
+		events.SignalReceived{Name: "s", Index: 2, Input: text("second")}, events.TaskCompleted{Step: 3},
+		events.SignalReceived{Name: "s", Index: 1, Input: text("first")})}
+	var seen []string
+	r := newRun(func(r *replay.Run, input events.Payload) events.Intent {
+		seen = append(seen, string(input.Data))
+		for {
+			p, ok, err := r.TryNext("s")
+			if err != nil || !ok {
+				break
+			}
+			seen = append(seen, string(p.Data))
+		}
+		_ = r.Await(r.Root(), call(r, "a"))
+		return events.CompleteRun{}
+	})
+	defer r.Close()
+	turn := activate(t, r, replay.Activation{
+		Number: 9, Attempt: 1, ReplayFrom: 90, Upto: 91,
+		Records: append(events.UnreadSignals(continued, before), record(90, continued, events.SignalReceived{Name: "s", Index: 3, Input: text("third")})),
+	})
+	if got := fmt.Sprint(seen); got != "[2 second third]" {
+		t.Errorf("the code saw %s", got)
+	}
+	want := []events.Intent{events.ScheduleTask{Step: 42, Name: "a"}}
+	if diff := cmp.Diff(want, turn.Progress.Intents); diff != "" || turn.Progress.Reads[0].Count != 3 || r.Generation() != 90 {
+		t.Errorf("%s, reads %v", diff, turn.Progress.Reads)
+	}
+}
+
 func TestFailureOfADriver(t *testing.T) {
 	t.Parallel()
 	given := &events.Failure{Code: events.CodeWorkflowBlocked, Message: "it hangs"}

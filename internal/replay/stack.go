@@ -15,13 +15,8 @@ func (r *Run) enter(what string) (*fiber, error) {
 	var pcs [64]uintptr
 	n := runtime.Callers(2, pcs[:])
 	if n < len(pcs) && !r.onFiber(pcs[:n]) {
-		m := misuse(what, "on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, and steps and "+
-			"tasks do not use the workflow's context")
-		select {
-		case r.misuses <- m:
-		default:
-		}
-		return nil, m
+		return nil, r.report(misuse(what, "on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, "+
+			"and steps and tasks do not use the workflow's context"))
 	}
 	f := r.current
 	switch {
@@ -29,9 +24,50 @@ func (r *Run) enter(what string) (*fiber, error) {
 		return nil, ErrDead
 	case f == nil:
 		return nil, misuse(what, "with the context of another run")
+	case panicking(pcs[:n]):
+		return nil, r.report(misuse(what, "by a deferred function while the code panics: a panic is a bug, and its run waits for "+
+			"better code; recover, and call after the deferring function has returned"))
 	}
 	f.depth = copy(f.pcs[:], pcs[:n])
 	return f, nil
+}
+
+// report makes the activation fail for a misuse, whatever the code does about it.
+func (r *Run) report(m *Misuse) *Misuse {
+	select {
+	case r.misuses <- m:
+	default: // there is one already
+	}
+	return m
+}
+
+// gopanic is where the runtime's function begins that runs deferred functions in a panic.
+var gopanic = func() (entry uintptr) {
+	defer func() {
+		_ = recover()
+		var pcs [8]uintptr
+		for _, pc := range pcs[:runtime.Callers(1, pcs[:])] {
+			if f := runtime.FuncForPC(pc - 1); f != nil && f.Name() == "runtime.gopanic" {
+				entry = f.Entry()
+			}
+		}
+	}()
+	panic("to see its frame")
+}()
+
+// gopanicBytes bounds the size of that function's code; a match within is looked up.
+const gopanicBytes = 4 << 10
+
+// panicking reports whether a deferred function of a panic is on the stack.
+func panicking(pcs []uintptr) bool {
+	for _, pc := range pcs {
+		if pc-gopanic < gopanicBytes {
+			if f := runtime.FuncForPC(pc - 1); f != nil && f.Entry() == gopanic {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func misuse(what, how string) *Misuse {

@@ -29,8 +29,8 @@
 // map where order matters. Code that does something else than before is stopped with a message that names the event, the
 // call that was wanted, the call that was found and its source line; its run waits for code that fits.
 //
-// A panic of workflow code is a bug, not an outcome: the run waits for better code, too. Return an error to end a run as
-// failed.
+// A panic of workflow code is a bug, not an outcome: the run waits for better code, too, and what deferred functions call
+// while the panic unwinds them has no effect. Return an error to end a run as failed.
 //
 // When a worker needs the memory, or stops, code that waits is unwound: its deferred functions run, and what they call has no
 // effect and returns an error.

@@ -122,6 +122,40 @@ func TestPanicIsShownWithItsLine(t *testing.T) {
 	}), "runtime.Goexit")
 }
 
+func TestPanicCompensatesNothing(t *testing.T) {
+	t.Parallel()
+	charges := 0
+	bindings := double.With(func(context.Context, int) (int, error) {
+		charges++
+		return 0, nil
+	})
+	wants(t, fails(t, func(ctx flow.Context, n int) (string, error) {
+		defer func() { _, _ = double.Call(ctx, n) }()
+		panic("a bug")
+	}, bindings), "a bug")
+	wants(t, fails(t, func(ctx flow.Context, n int) (string, error) {
+		defer func() {
+			_ = recover()
+			_, _ = double.Call(ctx, n)
+		}()
+		panic("a bug")
+	}, bindings), "by a deferred function while the code panics")
+	if charges != 0 {
+		t.Errorf("%d calls were made by code that panicked", charges)
+	}
+	out, _, err := play(t, func(ctx flow.Context, n int) (string, error) {
+		func() {
+			defer func() { _ = recover() }()
+			panic("handled")
+		}()
+		_, err := double.Call(ctx, n)
+		return "went on", err
+	}, bindings)
+	if out != "went on" || err != nil || charges != 1 {
+		t.Errorf("after a recovered panic: %q, %v, %d calls", out, err, charges)
+	}
+}
+
 func TestContinueMisused(t *testing.T) {
 	t.Parallel()
 	text := fails(t, func(ctx flow.Context, n int) (string, error) {
