@@ -47,7 +47,7 @@ func recoverPartition(ctx context.Context, id events.Partition, owner journal.Ow
 	}
 	p.unflushed = folded
 	took := deps.Clock.Boot() - begun
-	deps.Logger.Info("partition recovered", slog.Int("partition", int(id)), slog.Uint64("epoch", p.epoch),
+	deps.Logger.Debug("partition recovered", slog.Int("partition", int(id)), slog.Uint64("epoch", p.epoch),
 		slog.Uint64("seq", uint64(p.seq)), slog.Int("records", folded), slog.Int("runs", len(p.runs)), slog.Duration("took", took))
 	deps.Observer.Recovered(id, folded, took)
 	return p, nil
