@@ -3,7 +3,9 @@ package replay
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -142,7 +144,7 @@ func (r *Run) register(f *fiber) {
 func (r *Run) Blocked() string {
 	ids := <-r.ids
 	known := make(map[string]bool, len(ids))
-	for _, id := range ids { // sorted: it makes a set
+	for _, id := range slices.Sorted(maps.Values(ids)) {
 		known[id] = true
 	}
 	r.ids <- ids

@@ -118,7 +118,7 @@ func NewWith(t testing.TB, options Options, bindings ...flow.Binding) *Env {
 func (e *Env) close() {
 	e.mu.Lock()
 	e.closed = true
-	for _, a := range e.attempts { // sorted: all are stopped
+	for _, a := range e.attempts { // all are stopped, in any order
 		a.cancel(errClosed)
 	}
 	e.mu.Unlock()

@@ -93,11 +93,11 @@ func (e *Env) effect(r *run, effect events.Effect) {
 		e.timeline.remove(r.timers[f.Timer])
 		delete(r.timers, f.Timer)
 	case events.EndRun:
-		for _, id := range slices.Collect(maps.Keys(r.timers)) { // sorted: all are removed
+		for _, id := range slices.Collect(maps.Keys(r.timers)) { // all are removed, in any order
 			e.timeline.remove(r.timers[id])
 		}
 		clear(r.timers)
-		for _, task := range slices.Collect(maps.Keys(e.open)) { // sorted: all are stopped
+		for _, task := range slices.Collect(maps.Keys(e.open)) { // all are stopped, in any order
 			if task.Run == r.ref.RunID {
 				delete(e.open, task)
 				e.stopTask(task)
