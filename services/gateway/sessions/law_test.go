@@ -80,7 +80,7 @@ func TestCommandsHappenOnce(t *testing.T) {
 			}
 			turn(fates...)
 		}
-		lose := func(durable int) {
+		lose := func(durable int, meanwhile bool) {
 			// The first ones were durable, but nobody heard; the rest is gone.
 			batch := e.waiting
 			e.waiting = nil
@@ -88,14 +88,17 @@ func TestCommandsHappenOnce(t *testing.T) {
 				e.apply(env)
 			}
 			for _, env := range batch {
-				turn(sessions.SendResult{N: env.N, Fate: sessions.Lost}) // commands sent meanwhile reach the next owner
+				turn(sessions.SendResult{N: env.N, Fate: sessions.Lost})
+				if meanwhile {
+					ask() // while some fates are unknown
+				}
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"ask":    func(*rapid.T) { ask() },
 			"read":   func(*rapid.T) { read() },
 			"commit": func(t *rapid.T) { commit(rapid.IntRange(1, 4).Draw(t, "n")) },
-			"lose":   func(t *rapid.T) { lose(rapid.IntRange(0, 3).Draw(t, "durable")) },
+			"lose":   func(t *rapid.T) { lose(rapid.IntRange(0, 3).Draw(t, "durable"), rapid.Bool().Draw(t, "meanwhile")) },
 		})
 		for range 10 * (int(asked) + 1) {
 			commit(len(e.waiting))

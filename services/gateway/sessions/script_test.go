@@ -15,10 +15,10 @@ import (
 )
 
 // Each line of a turn is one input; the outputs are printed in order. Runs are named r1, r2 …; all are of workflow w and
-// in partition 0. testdata has a script for each topic.
+// in partition 0. testdata/scripts has a script for each topic.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := script{core: sessions.New(sessions.Config{Session: 7, Partitions: 1})}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
@@ -394,14 +394,13 @@ func showReport(r sessions.Report) string {
 	return b.String()
 }
 
-// names keeps the compiler honest about every script being about something.
 func TestEveryTopicHasAScript(t *testing.T) {
 	t.Parallel()
 	var topics []string
-	datadriven.Walk(t, "testdata", func(_ *testing.T, path string) { topics = append(topics, path[strings.LastIndex(path, "/")+1:]) })
+	datadriven.Walk(t, "testdata/scripts", func(_ *testing.T, path string) { topics = append(topics, path[strings.LastIndex(path, "/")+1:]) })
 	for _, want := range []string{"activations", "commands", "deadlines", "reconnect", "results", "runs", "workers"} {
 		if !slices.Contains(topics, want) {
-			t.Errorf("testdata/%s is missing", want)
+			t.Errorf("testdata/scripts/%s is missing", want)
 		}
 	}
 }
