@@ -46,15 +46,16 @@ type Report struct {
 	Session events.SessionID
 	// Gone ends the session: everything assigned to it is given away again.
 	Gone bool
-	// Joined are workers that are new or changed; Left are those that are gone. What was assigned to a worker that left
-	// is given away again, except what the gateway still accounts for itself (it sends TimeoutTask for started attempts).
+	// Joined are workers that are new or changed; Left are those that are gone. For what was assigned to a worker that left
+	// the gateway answers: with a command (TimeoutTask, TimeoutActivation) for what was started, with Returned for the rest.
 	Joined []Worker
 	Left   []events.WorkerID
 	// Running are attempts and activations that a worker already holds, told when it joins: they are not offered to others.
 	Running []Running
 	// Credits are what workers can take more than announced before; negative takes back.
 	Credits []Credit
-	// Returned are deliveries the gateway could not hand to their worker; they are offered again at once.
+	// Returned are deliveries the gateway could not hand to their worker; they are offered again at once. The credits they
+	// used are free again only when Credits say so.
 	Returned []Running
 	// Live tells which runs became live in a worker's cache (Evicted false) or left it, for affinity.
 	Live []Live

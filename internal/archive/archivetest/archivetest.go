@@ -44,6 +44,7 @@ func Test(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ForgetAfterTrim", func(t *testing.T, f Fixture) { testForget(t, f, true) }},
 		{"ForgetBeforeTrimLeavesTheLogWhole", func(t *testing.T, f Fixture) { testForget(t, f, false) }},
 		{"RunGoesOnAfterTrim", testRunGoesOn},
+		{"RunsAreListed", testRuns},
 		{"CrashKeepsHistories", testCrash},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -240,6 +241,40 @@ func testForget(t *testing.T, f Fixture, trim bool) {
 		f.Trim(t, 0)
 		wantUnknown(t, f, a)
 		same(t, history(t, f, b, 1, 0, 1<<20), b.records)
+	}
+}
+
+func testRuns(t *testing.T, f Fixture) {
+	lister, ok := f.Archive.(archive.Lister)
+	if !ok {
+		t.Skip("not promised by this adapter: it cannot say which runs it has")
+	}
+	var all []*events.Record
+	for n := range 7 {
+		r := newRun(events.Partition(n/6), n+1) // the last is of another partition
+		all = append(all, r.record(2), r.record(0), r.record(1))
+	}
+	f.Log(t, 0, all[:18])
+	f.Log(t, 1, all[18:])
+	archiveAll(t, f, 0, all[:18])
+	check(t, f.Archive.Forget(context.Background(), 0, newRun(0, 3).id))
+	want := []events.RunID{newRun(0, 1).id, newRun(0, 2).id, newRun(0, 4).id, newRun(0, 5).id, newRun(0, 6).id}
+	for _, limit := range []int{1, 2, 5, 100} {
+		var got []events.RunID
+		for after := (events.RunID{}); ; after = got[len(got)-1] {
+			runs, err := lister.Runs(context.Background(), 0, after, limit)
+			check(t, err)
+			if len(runs) > limit {
+				t.Fatalf("%d runs are listed; the limit is %d", len(runs), limit)
+			}
+			if len(runs) == 0 {
+				break
+			}
+			got = append(got, runs...)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("pages of %d: got %v, want %v", limit, got, want)
+		}
 	}
 }
 
