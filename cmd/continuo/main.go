@@ -119,8 +119,9 @@ func hint(code events.Code) string {
 		return "\n'continuo workflow describe ID' shows why; 'continuo workflow release ID' lets it go on."
 	case events.AlreadyOpen:
 		return "\n--id-policy says what else a start may do: " + strings.Join(policies, ", ") + "."
+	default:
+		return ""
 	}
-	return ""
 }
 
 // dialError takes from the text of a failed dial what gRPC wraps around it.

@@ -32,16 +32,9 @@ func newHistory(a *app) *cobra.Command {
 				return err
 			}
 			defer done()
-			pages := history{api: api, request: &apiv1.GetHistoryRequest{
+			return a.history(cmd.Context(), newHistoryPages(api, &apiv1.GetHistoryRequest{
 				Namespace: t.namespace, WorkflowId: args[0], RunId: t.runID, FromEvent: from,
-			}, follow: follow}
-			if follow { // a page that has events does not wait
-				pages.request.Wait = durationpb.New(waitStep)
-			}
-			if a.output == "json" {
-				return a.historyDocument(cmd.Context(), &pages)
-			}
-			return a.historyTable(cmd.Context(), &pages)
+			}, follow))
 		},
 	}
 	t.flags(cmd)
@@ -50,16 +43,23 @@ func newHistory(a *app) *cobra.Command {
 	return cmd
 }
 
-// history reads the history of a run, page by page.
-type history struct {
+// historyPages reads the history of a run, page by page.
+type historyPages struct {
 	api     apiv1.WorkflowServiceClient
 	request *apiv1.GetHistoryRequest
 	follow  bool
 	over    bool
 }
 
+func newHistoryPages(api apiv1.WorkflowServiceClient, request *apiv1.GetHistoryRequest, follow bool) *historyPages {
+	if follow {
+		request.Wait = durationpb.New(waitStep) // a page that has events does not wait
+	}
+	return &historyPages{api: api, request: request, follow: follow}
+}
+
 // next returns the next page. After the last one, which may have no records, over is set.
-func (h *history) next(ctx context.Context) (events.HistoryInfo, []*events.Record, error) {
+func (h *historyPages) next(ctx context.Context) (events.HistoryInfo, []*events.Record, error) {
 	answer, err := h.api.GetHistory(ctx, h.request)
 	if err != nil {
 		return events.HistoryInfo{}, nil, err
@@ -74,8 +74,15 @@ func (h *history) next(ctx context.Context) (events.HistoryInfo, []*events.Recor
 	return info, records, nil
 }
 
+func (a *app) history(ctx context.Context, h *historyPages) error {
+	if a.output == "json" {
+		return a.historyDocument(ctx, h)
+	}
+	return a.historyTable(ctx, h)
+}
+
 // historyDocument prints one document of all pages.
-func (a *app) historyDocument(ctx context.Context, h *history) error {
+func (a *app) historyDocument(ctx context.Context, h *historyPages) error {
 	var (
 		info    events.HistoryInfo
 		records []*events.Record
@@ -86,7 +93,9 @@ func (a *app) historyDocument(ctx context.Context, h *history) error {
 			return err
 		}
 		info = newest
-		records = append(records, page...)
+		for _, r := range page {
+			records = join(records, r)
+		}
 	}
 	document, err := events.MarshalHistory(info, records)
 	if err != nil {
@@ -96,8 +105,20 @@ func (a *app) historyDocument(ctx context.Context, h *history) error {
 	return err
 }
 
+// join appends a record, to the one before when both are parts of one: where pages end is not seen in the document.
+func join(records []*events.Record, r *events.Record) []*events.Record {
+	if len(records) > 0 {
+		last := records[len(records)-1]
+		if last.Partition == r.Partition && last.Seq == r.Seq && last.Last()+1 == r.First && last.Unknown == nil && r.Unknown == nil {
+			last.Events = append(last.Events, r.Events...)
+			return records
+		}
+	}
+	return append(records, r)
+}
+
 // historyTable prints a line for each event as it comes.
-func (a *app) historyTable(ctx context.Context, h *history) error {
+func (a *app) historyTable(ctx context.Context, h *historyPages) error {
 	width := 0
 	for _, kind := range events.EventKinds() {
 		width = max(width, len(kind.Name))
