@@ -456,6 +456,23 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// spoilt is an error that cannot be asked what it is.
+type spoilt struct{ why error }
+
+func (s *spoilt) Error() string { return s.why.Error() }
+
+func TestErrorWhoseMethodsPanic(t *testing.T) {
+	t.Parallel()
+	var none *spoilt
+	_, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
+		once := flow.Retry(flow.RetryPolicy{MaxAttempts: 1})
+		_, first := double.Opt(once).Call(ctx, 1)
+		_, second := flow.Step(ctx, "step", func(context.Context) (int, error) { return 0, none }, once)
+		return "", errors.Join(first, second)
+	}, double.With(func(context.Context, int) (int, error) { return 0, none }))
+	wants(t, fmt.Sprint(err), `task "test.Double" failed: panic in a method of the error *flow_test.spoilt`, `task "step" failed: panic in a method`)
+}
+
 func TestNowRandIDAndLog(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

@@ -162,9 +162,22 @@ func (r *Registry) RunTask(ctx context.Context, c payload.Converter, name events
 	}
 	result, err := b.try(ctx, c, input)
 	if err != nil {
-		return TaskOutcome{Failure: task.FailureOf(err, events.CodeTaskFailed, c), RetryAfter: task.RetryDelay(err)}
+		failure, retryAfter := failureOf(err, c)
+		return TaskOutcome{Failure: failure, RetryAfter: retryAfter}
 	}
 	return TaskOutcome{Result: result, RetryAfter: -1}
+}
+
+// failureOf returns an error of a task or step as it travels, and the delay that it asks for. The error's own methods are the
+// user's code, too: one that panics is a panic of the task.
+func failureOf(err error, c payload.Converter) (failure *events.Failure, retryAfter time.Duration) {
+	defer func() {
+		if p := recover(); p != nil {
+			failure = task.FailureOf(task.Failure(events.CodeTaskPanicked, fmt.Sprintf("panic in a method of the error %T: %v", err, p)), "", c)
+			retryAfter = -1
+		}
+	}()
+	return task.FailureOf(err, events.CodeTaskFailed, c), task.RetryDelay(err)
 }
 
 func (b *taskBinding) try(ctx context.Context, c payload.Converter, input events.Payload) (result events.Payload, err error) {

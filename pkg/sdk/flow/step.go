@@ -9,6 +9,7 @@ import (
 
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/payload"
 	"github.com/continuo-dev/continuo/pkg/sdk/task"
 )
 
@@ -40,8 +41,7 @@ func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, e
 		}
 		return r.payloads.Encode(value)
 	})
-	failureOf := func(err error) *events.Failure { return task.FailureOf(err, events.CodeTaskFailed, r.payloads) }
-	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, failureOf})
+	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, r.payloads})
 	future := decoded[T](r, core, func(f *events.Failure) error { return r.taskError(label, core, f) })
 	return future.Await(ctx)
 }
@@ -50,8 +50,8 @@ type stepWork func(ctx context.Context, call replay.StepCall, attempt events.Att
 
 // stepCode is what a step's call carries to TryStep.
 type stepCode struct {
-	work      stepWork
-	failureOf func(error) *events.Failure
+	work     stepWork
+	payloads payload.Converter
 }
 
 func checkStep(label string, o stepOptions) error {
@@ -74,7 +74,8 @@ func TryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) 
 	code := call.Work.(stepCode)
 	result, err := code.try(ctx, call, attempt)
 	if err != nil {
-		return events.Payload{}, code.failureOf(err), task.RetryDelay(err)
+		failure, retryAfter = failureOf(err, code.payloads)
+		return events.Payload{}, failure, retryAfter
 	}
 	return result, nil, -1
 }
