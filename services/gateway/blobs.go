@@ -175,10 +175,16 @@ func eventPayload(e events.Event, want wanted) events.Payload {
 		return e.Input
 	case events.RunContinued:
 		return e.Input
+	default:
+		if want == replayOnly {
+			return events.Payload{}
+		}
+		return sentPayload(e)
 	}
-	if want == replayOnly {
-		return events.Payload{}
-	}
+}
+
+// sentPayload returns the payload of an event that the run's own code or worker has sent, or that ended the run.
+func sentPayload(e events.Event) events.Payload {
 	switch e := e.(type) {
 	case events.TaskScheduled:
 		return e.Input
@@ -190,8 +196,9 @@ func eventPayload(e events.Event, want wanted) events.Payload {
 		return e.Value
 	case events.RunCompleted:
 		return e.Result
+	default:
+		return events.Payload{}
 	}
-	return events.Payload{}
 }
 
 func withEventPayload(e events.Event, p events.Payload) events.Event {
@@ -226,6 +233,7 @@ func withEventPayload(e events.Event, p events.Payload) events.Event {
 	case events.RunCompleted:
 		e.Result = p
 		return e
+	default:
+		return e
 	}
-	return e
 }

@@ -124,9 +124,16 @@ func (d *Deps) check() error {
 		name    string
 		missing bool
 	}{
-		{"Sender", d.Sender == nil}, {"Follower", d.Follower == nil}, {"Partitions", d.Partitions <= 0}, {"Archive", d.Archive == nil},
-		{"Inbox", d.Inbox == nil}, {"Reader", d.Reader == nil}, {"Blobs", d.Blobs == nil}, {"Clock", d.Clock == nil},
-		{"Log", d.Log == nil}, {"Metrics", d.Metrics == nil},
+		{"Sender", d.Sender == nil},
+		{"Follower", d.Follower == nil},
+		{"Partitions", d.Partitions <= 0},
+		{"Archive", d.Archive == nil},
+		{"Inbox", d.Inbox == nil},
+		{"Reader", d.Reader == nil},
+		{"Blobs", d.Blobs == nil},
+		{"Clock", d.Clock == nil},
+		{"Log", d.Log == nil},
+		{"Metrics", d.Metrics == nil},
 	} {
 		if part.missing {
 			return fmt.Errorf("gateway: %s is missing", part.name)

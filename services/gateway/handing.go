@@ -4,13 +4,13 @@ import (
 	"context"
 	"log/slog"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // batchBytes is when a message to a worker is full. A single part above it travels alone.

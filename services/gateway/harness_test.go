@@ -50,7 +50,6 @@ type suite struct {
 	logs    *logBuffer
 	stop    context.CancelFunc
 	parts   sync.WaitGroup
-	health  func() []gateway.Component
 }
 
 type settings struct {

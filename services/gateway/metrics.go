@@ -91,6 +91,7 @@ func (m *metrics) sent(c events.Command) {
 		m.timeouts.WithLabelValues(c.Code).Inc()
 	case events.TimeoutActivation:
 		m.timeouts.WithLabelValues("activation").Inc()
+	default:
 	}
 }
 

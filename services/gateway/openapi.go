@@ -1,10 +1,9 @@
 package gateway
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync"
-
-	"encoding/json"
 
 	"github.com/continuo-dev/continuo/gen/openapi"
 )

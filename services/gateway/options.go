@@ -68,7 +68,9 @@ func (o *Options) setDefaults() error {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&o.AnswerTimeout, 10 * time.Second}, {&o.DrainTimeout, 5 * time.Second}, {&o.Grace, 5 * time.Second},
+		{&o.AnswerTimeout, 10 * time.Second},
+		{&o.DrainTimeout, 5 * time.Second},
+		{&o.Grace, 5 * time.Second},
 		{&o.ActivationDeadline, 10 * time.Second},
 	} {
 		if *d.field <= 0 {

@@ -160,6 +160,7 @@ func recordBytes(r *events.Record) int {
 			}
 		case events.ProgressMade:
 			n += 24*len(e.Reads) + 16*len(e.Wait.Any)
+		default:
 		}
 	}
 	return n

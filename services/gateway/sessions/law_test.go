@@ -247,7 +247,7 @@ func TestWorkIsNeverLost(t *testing.T) {
 				turn(sessions.TaskDone{Conn: w.conn, Attempt: a, Command: events.CompleteTask{Step: a.Task.Step, Attempt: 1}},
 					sessions.Grant{Conn: w.conn, Tasks: 1})
 			},
-			"answer": func(t *rapid.T) {
+			"answer": func(*rapid.T) {
 				if len(pendingN) == 0 {
 					return
 				}
