@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,6 +106,9 @@ func (a *app) serve(ctx context.Context, settings config.Server, ready func(*emb
 		Version:          versionText(),
 		Log:              log,
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; is another server running? Stop it, or choose other ports with --http-addr and --grpc-addr", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func load(t *testing.T, file string, args ...string) (config.Server, error) {
 func TestLaterSourcesOverride(t *testing.T) {
 	t.Setenv("CONTINUO_LOG_LEVEL", "warn")
 	t.Setenv("CONTINUO_RETENTION_HISTORY", "48h")
-	t.Setenv("CONTINUO_HTTP_ADDR", "") // set to nothing
+	t.Setenv("CONTINUO_HTTP_ADDR", "")       // set to nothing
 	t.Setenv("CONTINUO_ADDR", "127.0.0.1:9") // the command line's, not a server setting
 	got, err := load(t, "log_level: debug\nhttp_addr: 127.0.0.1:1\ngrpc_addr: 127.0.0.1:2\n", "--grpc-addr", "127.0.0.1:3", "--temp")
 	if err != nil {
@@ -47,6 +47,7 @@ func TestLaterSourcesOverride(t *testing.T) {
 }
 
 func TestBadSettingsAreNamed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		file string
 		args []string

@@ -28,48 +28,82 @@ type ErrorKind struct {
 // errorTable is the one place that says what a code is on the wire. Codes are only ever added.
 var errorTable = []ErrorKind{
 	{events.OK, codes.OK, http.StatusOK, false, "Done.", "Nothing to do."},
-	{events.Accepted, codes.OK, http.StatusAccepted, false, "The command is durable; its outcome is not known yet.",
-		"Ask for the run, or repeat the request with the same id."},
+	{
+		events.Accepted, codes.OK, http.StatusAccepted, false, "The command is durable; its outcome is not known yet.",
+		"Ask for the run, or repeat the request with the same id.",
+	},
 	{events.Stale, codes.OK, http.StatusOK, false, "The result or timer is of something that is over; it was ignored.", "Drop it."},
 
 	{events.InvalidArgument, codes.InvalidArgument, http.StatusBadRequest, false, "The request itself is wrong.", "Correct it as the message says."},
-	{events.BadIDCode, codes.InvalidArgument, http.StatusBadRequest, false, "An id or a name breaks its rules.",
-		"Use 1 to 255 bytes of UTF-8 without control characters, names without spaces; run ids are UUIDs."},
-	{events.PayloadTooLarge, codes.InvalidArgument, http.StatusRequestEntityTooLarge, false, "A payload or a message is above its limit.",
-		"Keep large data elsewhere and pass its address, or raise the server's limit."},
-	{events.NotFound, codes.NotFound, http.StatusNotFound, false, "There is no such workflow, run or address.",
-		"Check namespace, workflow id and run id; an ended run is forgotten after its retention."},
+	{
+		events.BadIDCode, codes.InvalidArgument, http.StatusBadRequest, false, "An id or a name breaks its rules.",
+		"Use 1 to 255 bytes of UTF-8 without control characters, names without spaces; run ids are UUIDs.",
+	},
+	{
+		events.PayloadTooLarge, codes.InvalidArgument, http.StatusRequestEntityTooLarge, false, "A payload or a message is above its limit.",
+		"Keep large data elsewhere and pass its address, or raise the server's limit.",
+	},
+	{
+		events.NotFound, codes.NotFound, http.StatusNotFound, false, "There is no such workflow, run or address.",
+		"Check namespace, workflow id and run id; an ended run is forgotten after its retention.",
+	},
 	{events.ViewNotFound, codes.NotFound, http.StatusNotFound, false, "The run has not set that view.", "Check the name; `describe` lists the views there are."},
-	{events.AlreadyOpen, codes.AlreadyExists, http.StatusConflict, false, "A run of this workflow id is open; the error names it.",
-		"Use that run, wait for its end, or start with another id policy."},
-	{events.IDTaken, codes.AlreadyExists, http.StatusConflict, false, "The run id or workflow id is taken by something else.",
-		"Use a new run id; a request id or idempotency key belongs to one request."},
+	{
+		events.AlreadyOpen, codes.AlreadyExists, http.StatusConflict, false, "A run of this workflow id is open; the error names it.",
+		"Use that run, wait for its end, or start with another id policy.",
+	},
+	{
+		events.IDTaken, codes.AlreadyExists, http.StatusConflict, false, "The run id or workflow id is taken by something else.",
+		"Use a new run id; a request id or idempotency key belongs to one request.",
+	},
 	{events.RunEnded, codes.FailedPrecondition, http.StatusConflict, false, "The run has ended.", "Start a new one if that is meant."},
-	{events.RunCompleting, codes.FailedPrecondition, http.StatusConflict, true, "The run is ending and takes no more signals.",
-		"Try again for the next run of the workflow id."},
-	{events.InboxFull, codes.ResourceExhausted, http.StatusTooManyRequests, true, "The run has too many unread signals.",
-		"Send slower; look why the workflow does not read."},
-	{events.Quarantined, codes.FailedPrecondition, http.StatusConflict, false, "The run is quarantined: a record of it could not be applied.",
-		"Look at `describe`; release it when the cause is gone."},
+	{
+		events.RunCompleting, codes.FailedPrecondition, http.StatusConflict, true, "The run is ending and takes no more signals.",
+		"Try again for the next run of the workflow id.",
+	},
+	{
+		events.InboxFull, codes.ResourceExhausted, http.StatusTooManyRequests, true, "The run has too many unread signals.",
+		"Send slower; look why the workflow does not read.",
+	},
+	{
+		events.Quarantined, codes.FailedPrecondition, http.StatusConflict, false, "The run is quarantined: a record of it could not be applied.",
+		"Look at `describe`; release it when the cause is gone.",
+	},
 	{events.NotQuarantined, codes.FailedPrecondition, http.StatusConflict, false, "There is nothing to release.", "Nothing to do."},
-	{events.Overloaded, codes.ResourceExhausted, http.StatusTooManyRequests, true, "Too much waits in the server; nothing was kept.",
-		"Try again after the given time."},
-	{events.DiskFull, codes.ResourceExhausted, http.StatusInsufficientStorage, true, "The server's disk is near full; nothing was kept.",
-		"Make room; the refusal lifts by itself."},
-	{events.Unavailable, codes.Unavailable, http.StatusServiceUnavailable, true, "The server is not ready, stopping or lost.",
-		"Try again; with the same run id or request id nothing happens twice."},
-	{events.DeadlineExceeded, codes.DeadlineExceeded, http.StatusGatewayTimeout, true, "The caller's time is up; the outcome is not known.",
-		"Repeat the request with the same run id or request id."},
-	{events.SDKTooNew, codes.FailedPrecondition, http.StatusUpgradeRequired, false, "The worker or client speaks a newer protocol than the server.",
-		"Upgrade the server first."},
-	{events.SDKTooOld, codes.FailedPrecondition, http.StatusUpgradeRequired, false, "The server no longer speaks the protocol of the worker or client.",
-		"Upgrade the SDK."},
+	{
+		events.Overloaded, codes.ResourceExhausted, http.StatusTooManyRequests, true, "Too much waits in the server; nothing was kept.",
+		"Try again after the given time.",
+	},
+	{
+		events.DiskFull, codes.ResourceExhausted, http.StatusInsufficientStorage, true, "The server's disk is near full; nothing was kept.",
+		"Make room; the refusal lifts by itself.",
+	},
+	{
+		events.Unavailable, codes.Unavailable, http.StatusServiceUnavailable, true, "The server is not ready, stopping or lost.",
+		"Try again; with the same run id or request id nothing happens twice.",
+	},
+	{
+		events.DeadlineExceeded, codes.DeadlineExceeded, http.StatusGatewayTimeout, true, "The caller's time is up; the outcome is not known.",
+		"Repeat the request with the same run id or request id.",
+	},
+	{
+		events.SDKTooNew, codes.FailedPrecondition, http.StatusUpgradeRequired, false, "The worker or client speaks a newer protocol than the server.",
+		"Upgrade the server first.",
+	},
+	{
+		events.SDKTooOld, codes.FailedPrecondition, http.StatusUpgradeRequired, false, "The server no longer speaks the protocol of the worker or client.",
+		"Upgrade the SDK.",
+	},
 	{events.DuplicateName, codes.InvalidArgument, http.StatusConflict, false, "A worker offers two definitions of one name.", "Rename one of them."},
-	{events.SignatureMismatch, codes.FailedPrecondition, http.StatusConflict, false, "Two workers of a queue offer one name with different types.",
-		"Give the changed task or workflow a new name."},
+	{
+		events.SignatureMismatch, codes.FailedPrecondition, http.StatusConflict, false, "Two workers of a queue offer one name with different types.",
+		"Give the changed task or workflow a new name.",
+	},
 	{events.NotImplemented, codes.Unimplemented, http.StatusNotImplemented, false, "This server does not have that method.", "Check the address or upgrade the server."},
-	{events.Internal, codes.Internal, http.StatusInternalServerError, false, "A bug or a failed component; nothing is known of the outcome.",
-		"See the server's log."},
+	{
+		events.Internal, codes.Internal, http.StatusInternalServerError, false, "A bug or a failed component; nothing is known of the outcome.",
+		"See the server's log.",
+	},
 }
 
 var kindByCode = func() map[events.Code]ErrorKind {
