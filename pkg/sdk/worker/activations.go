@@ -19,54 +19,95 @@ type runningActivation struct {
 	ref    *apiv1.ActivationRef
 	cancel context.CancelFunc
 	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
-	drop   bool                    // do not keep the run live afterwards; guarded by the worker's lock
+	beat   *time.Ticker            // when to say that it goes on
+	// Guarded by the worker's lock:
+	loaded bool // it has the history it needs
+	drop   bool // do not keep the run live afterwards
+	void   bool // its result is of no use
 }
 
 // errGivenUp ends an activation that nobody wants the answer of.
 var errGivenUp = errors.New("the activation was given up")
 
+// activationDeadline is the time to answer in when the server names none.
+const activationDeadline = 10 * time.Second
+
 // startActivation runs a delivered activation on a goroutine of its own. A repeated delivery joins the one that runs, or
-// gets its kept result again.
+// gets its kept result again. One of the same run that came before is over.
 func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 	key := activationKeyOf(d.GetActivation())
 	w.mu.Lock()
-	if _, running := w.activations[key]; running {
-		w.mu.Unlock()
-		w.grant(0, 1)
+	defer w.mu.Unlock()
+	w.useActivation()
+	if _, running := w.activations[key]; running || w.outbox.repeatActivation(key) {
+		w.regrant()
 		return
 	}
-	if w.outbox.repeatActivation(key) {
-		w.mu.Unlock()
-		w.grant(0, 1)
-		return
+	for k, before := range w.activations {
+		if k.run == key.run {
+			before.void, before.drop = true, true
+			before.cancel()
+		}
+	}
+	deadline := d.GetDeadline().AsDuration()
+	if deadline <= 0 {
+		deadline = activationDeadline
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &runningActivation{ref: d.GetActivation(), cancel: cancel, chunks: make(chan *apiv1.ReplayChunk, 1)}
+	a := &runningActivation{
+		ref: d.GetActivation(), cancel: cancel, chunks: make(chan *apiv1.ReplayChunk, 1),
+		beat: time.NewTicker(deadline / 3), //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	}
 	w.activations[key] = a
-	w.executing.Add(1)
-	w.mu.Unlock()
-	go func() {
-		defer w.executing.Done()
+	w.executing.Go(func() {
 		defer cancel()
+		defer a.beat.Stop()
 		result := w.runActivation(ctx, a, d)
 		w.mu.Lock()
-		delete(w.activations, key)
-		if result != nil {
+		if w.activations[key] == a {
+			delete(w.activations, key)
+		}
+		if result != nil && !a.void {
 			w.outbox.activationResult(result)
 		}
+		w.regrant()
 		w.mu.Unlock()
-		if result == nil {
-			w.grant(0, 1)
-		}
 		w.checkDrained()
-	}()
+	})
+}
+
+// dropUnloaded gives up the activations that wait for history. The caller holds the lock.
+func (w *Worker) dropUnloaded() {
+	for key, a := range w.activations {
+		if !a.loaded {
+			a.void, a.drop = true, true
+			a.cancel()
+			delete(w.activations, key)
+		}
+	}
+}
+
+// loaded notes that an activation has the history it needs; false means that it was given up.
+func (w *Worker) loaded(a *runningActivation) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.loaded = true
+	return !a.void
+}
+
+// alive says that an activation goes on.
+func (w *Worker) alive(a *runningActivation) {
+	w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
 }
 
 // runActivation runs the code and returns its answer; nil when nobody wants one.
 func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) *apiv1.ActivationResult {
 	live, turn, err := w.activate(ctx, a, d)
 	if err == nil {
-		turn, err = w.untilProgress(ctx, a, live, turn, d.GetDeadline().AsDuration())
+		turn, err = w.untilProgress(ctx, a, live, turn)
+	}
+	if ctx.Err() != nil {
+		err = errGivenUp
 	}
 	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
 	if err != nil {
@@ -85,12 +126,13 @@ func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *api
 	}
 	progress := *turn.Progress
 	progress.Worker, progress.Build = w.id, w.build
-	if failure := w.checkSizes(progress.Intents); failure != nil {
+	encoded := events.AppendReportProgress(nil, &progress)
+	if failure := w.checkSizes(progress.Intents, len(encoded)); failure != nil {
 		w.forget(live)
 		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(failure)}
 		return result
 	}
-	result.Outcome = &apiv1.ActivationResult_Progress{Progress: events.AppendReportProgress(nil, &progress)}
+	result.Outcome = &apiv1.ActivationResult_Progress{Progress: encoded}
 	w.startSteps(live, turn)
 	result.Live = w.keep(a, live, turn.Ended)
 	return result
@@ -124,6 +166,9 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 			return live, replay.Turn{}, err
 		}
 		if w.madeBase(activation) {
+			if !w.loaded(a) {
+				return live, replay.Turn{}, errGivenUp
+			}
 			turn, err := w.watched(live, func() (replay.Turn, error) { return live.run.Activate(activation) })
 			if !errors.Is(err, replay.ErrNotLive) {
 				return live, turn, err
@@ -138,6 +183,9 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	}
 	if err != nil {
 		return nil, replay.Turn{}, err
+	}
+	if !w.loaded(a) {
+		return nil, replay.Turn{}, errGivenUp
 	}
 	run, err := w.registry.NewRun(flow.RunConfig{
 		Type: events.WorkflowType(d.GetWorkflowType()), WorkflowID: ref.WorkflowID, RunID: ref.RunID, Payloads: w.payloads, Logger: w.log,
@@ -174,22 +222,38 @@ func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.Act
 		w.outbox.say(func(r *apiv1.WorkRequest) {
 			r.ReplayRequests = append(r.ReplayRequests, &apiv1.ReplayRequest{Activation: d.GetActivation(), FromEvent: from, ToEvent: d.GetUpto()})
 		})
-		select {
-		case <-ctx.Done():
+		chunk := w.chunk(ctx, a)
+		if chunk == nil {
 			return nil, errGivenUp
-		case chunk := <-a.chunks:
-			if chunk.GetError() != "" {
-				w.log.Debug("a history is not to be had", slog.String("run_id", d.GetActivation().GetRunId()), slog.String("reason", chunk.GetError()))
-				return nil, errGivenUp
-			}
-			records, err = decodeFrames(records, chunk.GetHistory())
-			next = chunk.GetNextEvent()
+		}
+		if chunk.GetError() != "" {
+			w.log.Debug("a history is not to be had", slog.String("run_id", d.GetActivation().GetRunId()), slog.String("reason", chunk.GetError()))
+			return nil, errGivenUp
+		}
+		had := len(records)
+		records, err = decodeFrames(records, chunk.GetHistory())
+		if next = chunk.GetNextEvent(); err == nil && next > 0 && len(records) == had {
+			err = fmt.Errorf("the part from event %d on is empty, and yet more is to follow", from)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the history that the server sent cannot be read: %w", err)
 	}
 	return records, nil
+}
+
+// chunk waits for the answer to a replay request; nil when the activation was given up.
+func (w *Worker) chunk(ctx context.Context, a *runningActivation) *apiv1.ReplayChunk {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.beat.C:
+			w.alive(a)
+		case c := <-a.chunks:
+			return c
+		}
+	}
 }
 
 // replayed passes a chunk of history to the activation that asked for it.
@@ -205,19 +269,14 @@ func (w *Worker) replayed(chunk *apiv1.ReplayChunk) {
 }
 
 // untilProgress executes steps until the code has something to report.
-func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *liveRun, turn replay.Turn, deadline time.Duration) (replay.Turn, error) {
-	if deadline <= 0 {
-		deadline = activationDeadline
-	}
-	beat := time.NewTicker(deadline / 3) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	defer beat.Stop()
+func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *liveRun, turn replay.Turn) (replay.Turn, error) {
 	for turn.Progress == nil {
 		w.startSteps(live, turn)
 		select {
 		case <-ctx.Done():
 			return turn, errGivenUp
-		case <-beat.C:
-			w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
+		case <-a.beat.C:
+			w.alive(a)
 		case outcome := <-live.done:
 			delete(live.steps, outcome.Step)
 			next, err := w.watched(live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
@@ -229,9 +288,6 @@ func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *
 	}
 	return turn, nil
 }
-
-// activationDeadline is the time to answer in when the server names none.
-const activationDeadline = 10 * time.Second
 
 // watched runs the code and gives up on it when it neither waits nor ends: its goroutine is lost then, and the run's
 // activation fails with the stack of where it is.
@@ -269,7 +325,7 @@ func (w *Worker) watched(live *liveRun, code func() (replay.Turn, error)) (repla
 func (w *Worker) keep(a *runningActivation, live *liveRun, ended bool) bool {
 	w.mu.Lock()
 	var out []*liveRun
-	kept := !ended && !a.drop && !w.draining.Load()
+	kept := !ended && !a.drop && !w.draining
 	if kept {
 		out = w.cache.put(live)
 	} else {
@@ -283,25 +339,32 @@ func (w *Worker) keep(a *runningActivation, live *liveRun, ended bool) bool {
 	return kept
 }
 
-// forget closes a run and tells the server that it is no longer live here.
+// forget ends a run here and tells the server that it is no longer live.
 func (w *Worker) forget(live *liveRun) {
-	if !live.lost {
-		live.close()
-	}
+	w.discard(live)
 	w.outbox.say(func(r *apiv1.WorkRequest) { r.EvictedRunIds = append(r.EvictedRunIds, live.id) })
+}
+
+// discard ends a run's steps and, in its own time, its fibers: deferred code of the user may take long.
+func (w *Worker) discard(live *liveRun) {
+	for _, cancel := range live.steps {
+		cancel(ErrTaskCancelled)
+	}
+	if !live.lost {
+		w.executing.Go(live.run.Close)
+	}
 }
 
 // drop removes a run from memory: it ended, or goes on elsewhere.
 func (w *Worker) drop(run string) {
 	w.mu.Lock()
-	live := w.cache.take(run)
+	defer w.mu.Unlock()
 	for key, a := range w.activations {
 		if key.run == run {
 			a.drop = true
 		}
 	}
-	w.mu.Unlock()
-	if live != nil && !live.lost {
-		live.close()
+	if live := w.cache.take(run); live != nil {
+		w.discard(live)
 	}
 }

@@ -19,14 +19,6 @@ type liveRun struct {
 	lost  bool // its goroutine does not come back: do not touch the run
 }
 
-// close ends the run's fibers and its running steps.
-func (l *liveRun) close() {
-	for _, cancel := range l.steps {
-		cancel(ErrTaskCancelled)
-	}
-	l.run.Close()
-}
-
 // cache keeps live runs between their activations, the most recently used ones, bounded by count and bytes. It is guarded
 // by the worker's lock. A run that an activation drives is not in it.
 type cache struct {

@@ -8,8 +8,11 @@ import (
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 )
 
-// batchBytes bounds one message of the stream; a single result above it travels alone.
-const batchBytes = 1 << 20
+// Bounds of one message of the stream: its bytes, above which a single part travels alone, and the run ids in it.
+const (
+	batchBytes = 1 << 20
+	batchRuns  = 10_000
+)
 
 // attemptKey names an attempt of a task on this worker.
 type attemptKey struct {
@@ -33,24 +36,28 @@ func activationKeyOf(r *apiv1.ActivationRef) activationKey {
 	return activationKey{run: r.GetRunId(), activation: r.GetActivation(), attempt: r.GetAttempt()}
 }
 
-// outbox is what this worker has to say. Results stay until they are acknowledged and are said again on a new stream;
-// everything else is said once, on the stream it belongs to. What it holds is bounded by the worker's places: a place is
-// free again only when its result is acknowledged.
+// outbox is what this worker has to say. Results stay until they are acknowledged and are said again on a new stream. Of
+// heartbeats the newest of each attempt waits to be said. Everything else belongs to one stream: it is said once, and
+// dropped while there is none. What the outbox holds is bounded by the worker's places: a place is free again only when its
+// result is acknowledged.
 type outbox struct {
 	wake chan struct{} // has a value when there may be something to say
 
 	mu                sync.Mutex
+	open              bool // there is a stream to say it on
 	results           map[attemptKey]*apiv1.TaskResult
 	activationResults map[activationKey]*apiv1.ActivationResult
 	unsent            []*apiv1.TaskResult
 	unsentActivations []*apiv1.ActivationResult
-	passing           *apiv1.WorkRequest // credits, heartbeats, requests: said once
+	beats             map[attemptKey]*apiv1.TaskHeartbeat
+	passing           *apiv1.WorkRequest // credits, requests, evictions
 }
 
 func newOutbox() *outbox {
 	return &outbox{
 		wake: make(chan struct{}, 1), results: map[attemptKey]*apiv1.TaskResult{},
-		activationResults: map[activationKey]*apiv1.ActivationResult{}, passing: &apiv1.WorkRequest{},
+		activationResults: map[activationKey]*apiv1.ActivationResult{}, beats: map[attemptKey]*apiv1.TaskHeartbeat{},
+		passing: &apiv1.WorkRequest{},
 	}
 }
 
@@ -79,10 +86,30 @@ func (o *outbox) activationResult(r *apiv1.ActivationResult) {
 	o.signal()
 }
 
-// say adds something that is said once.
+// beat says a heartbeat, in place of one of the same attempt that was not said yet. Details are not replaced by none.
+func (o *outbox) beat(b *apiv1.TaskHeartbeat) {
+	key := keyOf(b.GetTask())
+	o.mu.Lock()
+	if before := o.beats[key]; before == nil || b.GetDetails() != nil {
+		o.beats[key] = b
+	}
+	o.mu.Unlock()
+	o.signal()
+}
+
+// hush drops a heartbeat that was not said yet.
+func (o *outbox) hush(k attemptKey) {
+	o.mu.Lock()
+	delete(o.beats, k)
+	o.mu.Unlock()
+}
+
+// say adds something that is said once, on the present stream; without one it is dropped.
 func (o *outbox) say(add func(*apiv1.WorkRequest)) {
 	o.mu.Lock()
-	add(o.passing)
+	if o.open {
+		add(o.passing)
+	}
 	o.mu.Unlock()
 	o.signal()
 }
@@ -111,23 +138,16 @@ func (o *outbox) repeatActivation(k activationKey) bool {
 	return ok
 }
 
-// acknowledge forgets results that are safe and returns how many places of each kind became free.
-func (o *outbox) acknowledge(tasks []*apiv1.AttemptRef, activations []*apiv1.ActivationRef) (freeTasks, freeActivations int) {
+// acknowledge forgets results that are safe.
+func (o *outbox) acknowledge(tasks []*apiv1.AttemptRef, activations []*apiv1.ActivationRef) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, t := range tasks {
-		if _, ok := o.results[keyOf(t)]; ok {
-			delete(o.results, keyOf(t))
-			freeTasks++
-		}
+		delete(o.results, keyOf(t))
 	}
 	for _, a := range activations {
-		if _, ok := o.activationResults[activationKeyOf(a)]; ok {
-			delete(o.activationResults, activationKeyOf(a))
-			freeActivations++
-		}
+		delete(o.activationResults, activationKeyOf(a))
 	}
-	return freeTasks, freeActivations
 }
 
 // kept returns the attempts whose results are not acknowledged.
@@ -143,11 +163,18 @@ func (o *outbox) kept() (tasks []*apiv1.AttemptRef, activations []*apiv1.Activat
 	return tasks, activations
 }
 
-// restart prepares for a new stream: kept results are to be said again, the rest belonged to the old one.
+// held counts the results that are not acknowledged.
+func (o *outbox) held() (tasks, activations int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.results), len(o.activationResults)
+}
+
+// restart prepares for a new stream: kept results are to be said again.
 func (o *outbox) restart() {
 	o.mu.Lock()
-	o.passing = &apiv1.WorkRequest{}
-	o.unsent, o.unsentActivations = o.unsent[:0], o.unsentActivations[:0]
+	o.open, o.passing = true, &apiv1.WorkRequest{}
+	o.unsent, o.unsentActivations = nil, nil
 	for _, r := range o.results {
 		o.unsent = append(o.unsent, r)
 	}
@@ -158,32 +185,59 @@ func (o *outbox) restart() {
 	o.signal()
 }
 
-// next takes the next batch; nil when there is nothing to say.
+// stop drops what belonged to the stream that is over.
+func (o *outbox) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open, o.passing = false, &apiv1.WorkRequest{}
+}
+
+// next takes the next batch; nil when there is nothing to say. Heartbeats go before results, so that the last details of an
+// attempt that failed are not too late.
 func (o *outbox) next() *apiv1.WorkRequest {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	batch := o.passing
 	o.passing = &apiv1.WorkRequest{}
-	size := 0
-	for len(o.unsent) > 0 && size < batchBytes {
-		size += proto.Size(o.unsent[0])
-		batch.TaskResults = append(batch.TaskResults, o.unsent[0])
+	if runs := batch.GetEvictedRunIds(); len(runs) > batchRuns {
+		batch.EvictedRunIds, o.passing.EvictedRunIds = runs[:batchRuns], runs[batchRuns:]
+	}
+	size := proto.Size(batch)
+	fits := func(m proto.Message) bool {
+		n := proto.Size(m)
+		if size > 0 && size+n > batchBytes {
+			return false
+		}
+		size += n
+		return true
+	}
+	for key, b := range o.beats {
+		if !fits(b) {
+			return batch
+		}
+		batch.Heartbeats = append(batch.Heartbeats, b)
+		delete(o.beats, key)
+	}
+	for len(o.unsent) > 0 {
+		if r := o.unsent[0]; o.results[keyOf(r.GetTask())] == r { // else it was acknowledged meanwhile
+			if !fits(r) {
+				return batch
+			}
+			batch.TaskResults = append(batch.TaskResults, r)
+		}
 		o.unsent = o.unsent[1:]
 	}
-	for len(o.unsentActivations) > 0 && size < batchBytes {
-		size += proto.Size(o.unsentActivations[0])
-		batch.ActivationResults = append(batch.ActivationResults, o.unsentActivations[0])
+	for len(o.unsentActivations) > 0 {
+		if r := o.unsentActivations[0]; o.activationResults[activationKeyOf(r.GetActivation())] == r {
+			if !fits(r) {
+				return batch
+			}
+			batch.ActivationResults = append(batch.ActivationResults, r)
+		}
 		o.unsentActivations = o.unsentActivations[1:]
 	}
-	if proto.Size(batch) == 0 {
+	if size == 0 {
 		return nil
 	}
 	return batch
-}
-
-// empty reports whether every result has been acknowledged.
-func (o *outbox) empty() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.results) == 0 && len(o.activationResults) == 0
 }

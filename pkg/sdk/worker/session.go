@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
@@ -21,26 +23,37 @@ import (
 const (
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = 5 * time.Second
+	// steadyTime is how long a connection lasts that the next loss of one is not blamed on.
+	steadyTime = time.Second
 )
 
 type workStream = grpc.BidiStreamingClient[apiv1.WorkRequest, apiv1.WorkResponse]
 
-// connect keeps a session with the server until ctx ends (nil) or the server refuses this worker for good (the refusal).
+// ErrClientClosed is what Run returns when the client that the worker was made with was closed.
+var ErrClientClosed = errors.New("worker: its client was closed")
+
+// connect keeps a session with the server until ctx ends (nil), the server refuses this worker for good (the refusal) or the
+// client is closed.
 func (w *Worker) connect(ctx context.Context) error {
 	delay := reconnectMin
 	for {
+		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := w.session(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end was asked for
 		}
-		if refused := permanent(err); refused != nil {
+		if w.conn.GetState() == connectivity.Shutdown {
+			return ErrClientClosed
+		}
+		if refused := permanent(err); refused != nil && !welcomed {
 			return refused
 		}
-		if welcomed {
+		if welcomed && time.Since(began) >= steadyTime { //nolint:forbidigo // as above
 			delay = reconnectMin
 		}
-		w.log.Warn("no connection to the server", slog.String("reason", reason(err)), slog.Duration("next_try", delay))
-		if !sleep(ctx, delay) {
+		wait := delay/2 + mathrand.N(delay/2+1) // many workers must not come back at the same moment
+		w.log.Warn("no connection to the server", slog.String("reason", reason(err)), slog.Duration("next_try", wait))
+		if !sleep(ctx, wait) {
 			return nil
 		}
 		delay = min(2*delay, reconnectMax)
@@ -55,8 +68,8 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w.outbox.restart()
-	hello := w.hello()
+	hello := w.join()
+	defer w.leave()
 	if err := stream.Send(&apiv1.WorkRequest{Hello: hello}); err != nil {
 		_, err = stream.Recv() // the server's reason, Send only says EOF
 		return false, err
@@ -69,7 +82,7 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	if welcome == nil {
 		return false, status.Error(codes.Internal, "the server did not begin with a welcome")
 	}
-	w.welcomed(welcome, hello)
+	w.welcomed(welcome)
 	received := make(chan error, 1)
 	go func() {
 		received <- w.receive(stream)
@@ -80,7 +93,7 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	return true, <-received
 }
 
-// keepaliveOf is how often to send something: a third of what the server asks for at most.
+// keepaliveOf is how often to send something: twice as often as the server asks for.
 func keepaliveOf(welcome *apiv1.WorkerWelcome) time.Duration {
 	if d := welcome.GetKeepalive().AsDuration(); d > 0 {
 		return d / 2
@@ -88,7 +101,30 @@ func keepaliveOf(welcome *apiv1.WorkerWelcome) time.Duration {
 	return wire.Keepalive / 2
 }
 
-// hello introduces the worker with what it still holds.
+// join begins a stream. What the server then believes of this worker, and what the worker holds and says, are taken at one
+// moment.
+func (w *Worker) join() *apiv1.WorkerHello {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropUnloaded()
+	w.granted = places{}
+	w.outbox.restart()
+	return w.hello()
+}
+
+// leave ends a stream. Activations that wait for history are given up, because an answer to a request on that stream never
+// comes: the server gives them out again when it finds that the worker does not have them.
+func (w *Worker) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropUnloaded()
+	w.granted = places{}
+	w.fence = nil
+	w.outbox.stop()
+	w.checkDrained()
+}
+
+// hello introduces the worker with what it still holds. The caller holds the lock.
 func (w *Worker) hello() *apiv1.WorkerHello {
 	h := &apiv1.WorkerHello{
 		Protocol: wire.MaxProtocol, Sdk: w.sdk, WorkerId: string(w.id), Identity: w.options.Identity, Build: string(w.build),
@@ -96,8 +132,6 @@ func (w *Worker) hello() *apiv1.WorkerHello {
 		TaskSlots: int32(w.options.Tasks), ActivationSlots: int32(w.options.Activations),
 	}
 	h.RunningTasks, h.RunningActivations = w.outbox.kept()
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, a := range w.attempts {
 		h.RunningTasks = append(h.RunningTasks, a.ref)
 	}
@@ -108,17 +142,16 @@ func (w *Worker) hello() *apiv1.WorkerHello {
 }
 
 // welcomed grants the free places and, for a drain that goes on over a reconnect, says so again.
-func (w *Worker) welcomed(welcome *apiv1.WorkerWelcome, hello *apiv1.WorkerHello) {
+func (w *Worker) welcomed(welcome *apiv1.WorkerWelcome) {
 	w.log.Info("connected", slog.String("server", welcome.GetVersion()), slog.String("queue", w.options.Queue))
-	tasks := w.options.Tasks - len(hello.GetRunningTasks())
-	activations := w.options.Activations - len(hello.GetRunningActivations())
-	w.outbox.say(func(r *apiv1.WorkRequest) {
-		r.Draining = w.draining.Load()
-		if !r.GetDraining() {
-			r.TaskCredits, r.ActivationCredits = int32(max(tasks, 0)), int32(max(activations, 0))
-		}
-	})
 	w.maxPayload.Store(welcome.GetMaxPayloadBytes())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.granted.welcomed = true
+	if w.draining {
+		w.outbox.say(func(r *apiv1.WorkRequest) { r.Draining = true })
+	}
+	w.regrant()
 }
 
 // send writes what the outbox has, and a sign of life when it has nothing for long.
@@ -157,14 +190,15 @@ func (w *Worker) receive(stream workStream) error {
 		for _, run := range batch.GetDropRunIds() {
 			w.drop(run)
 		}
-		for _, ref := range batch.GetCancelledTasks() {
-			w.cancelTask(ref)
-		}
 		for _, d := range batch.GetTasks() {
 			w.startTask(d)
 		}
 		for _, d := range batch.GetActivations() {
 			w.startActivation(d)
+		}
+		// After the tasks: one of this message may be cancelled already.
+		for _, ref := range batch.GetCancelledTasks() {
+			w.cancelTask(ref)
 		}
 	}
 }
@@ -174,22 +208,11 @@ func (w *Worker) acknowledged(batch *apiv1.WorkResponse) {
 	if len(batch.GetAcknowledgedTasks()) == 0 && len(batch.GetAcknowledgedActivations()) == 0 {
 		return
 	}
-	tasks, activations := w.outbox.acknowledge(batch.GetAcknowledgedTasks(), batch.GetAcknowledgedActivations())
-	w.grant(tasks, activations)
-	if w.draining.Load() {
-		w.checkDrained()
-	}
-}
-
-// grant offers free places, unless the worker drains.
-func (w *Worker) grant(tasks, activations int) {
-	if w.draining.Load() || (tasks == 0 && activations == 0) {
-		return
-	}
-	w.outbox.say(func(r *apiv1.WorkRequest) {
-		r.TaskCredits += int32(tasks)
-		r.ActivationCredits += int32(activations)
-	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.outbox.acknowledge(batch.GetAcknowledgedTasks(), batch.GetAcknowledgedActivations())
+	w.regrant()
+	w.checkDrained()
 }
 
 // permanent returns the refusal that no retry can cure, nil for everything else.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/replay"
@@ -23,17 +24,26 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 	for _, call := range turn.Start {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		live.steps[call.Task.Step] = cancel
-		go func() {
+		w.executing.Go(func() {
 			defer cancel(nil)
-			outcome, wanted := runStep(ctx, call)
-			if !wanted {
-				return
-			}
-			select {
-			case live.done <- outcome:
-			case <-ctx.Done():
-			}
-		}()
+			// Code may end its goroutine by runtime.Goexit: what follows it is deferred.
+			outcome, wanted := replay.StepOutcome{Step: call.Task.Step, Attempts: call.Attempt, Failure: &events.Failure{
+				Code: events.CodeTaskPanicked, Message: "the step's code called runtime.Goexit (t.FailNow does that)",
+			}}, true
+			defer func() {
+				if p := recover(); p != nil {
+					outcome.Failure.Message = fmt.Sprintf("panic in a method of the step's error or value: %v", p)
+				}
+				if !wanted {
+					return
+				}
+				select {
+				case live.done <- outcome:
+				case <-ctx.Done():
+				}
+			}()
+			outcome, wanted = runStep(ctx, call)
+		})
 	}
 }
 

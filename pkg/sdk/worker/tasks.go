@@ -3,15 +3,16 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"sync/atomic"
-	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 	"github.com/continuo-dev/continuo/pkg/sdk/task"
 )
 
@@ -34,43 +35,38 @@ type runningAttempt struct {
 func (w *Worker) startTask(d *apiv1.TaskDelivery) {
 	key := keyOf(d.GetTask())
 	w.mu.Lock()
-	if _, running := w.attempts[key]; running {
-		w.mu.Unlock()
-		w.grant(1, 0)
-		return
-	}
-	if w.outbox.repeat(key) {
-		w.mu.Unlock()
-		w.grant(1, 0)
+	defer w.mu.Unlock()
+	w.useTask()
+	if _, running := w.attempts[key]; running || w.outbox.repeat(key) {
+		w.regrant()
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	w.attempts[key] = &runningAttempt{ref: d.GetTask(), cancel: cancel}
-	w.executing.Add(1)
-	w.mu.Unlock()
-	go func() {
-		defer w.executing.Done()
-		defer cancel(nil)
-		result := w.runTask(ctx, d)
-		w.mu.Lock()
-		delete(w.attempts, key)
-		if result != nil {
-			w.outbox.result(result)
-		}
-		w.mu.Unlock()
-		if result == nil {
-			w.grant(1, 0)
-		}
-		w.checkDrained()
-	}()
+	w.executing.Go(func() {
+		var result *apiv1.TaskResult
+		// Code may end its goroutine by runtime.Goexit: what follows it is deferred.
+		defer func() {
+			cancel(nil)
+			w.mu.Lock()
+			delete(w.attempts, key)
+			if result != nil {
+				w.outbox.result(result)
+			}
+			w.regrant()
+			w.mu.Unlock()
+			w.checkDrained()
+		}()
+		w.runTask(ctx, d, &result)
+	})
 }
 
-// runTask executes an attempt and returns its result; nil when nobody wants one.
-func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery) *apiv1.TaskResult {
+// runTask executes an attempt and sets its result; it stays nil when nobody wants one.
+func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery, result **apiv1.TaskResult) {
 	ref, err := wire.FromTaskRef(d.GetTask())
 	if err != nil {
 		w.log.Error("a task delivery cannot be read", slog.String("reason", err.Error()))
-		return nil
+		return
 	}
 	execution := task.Execution{
 		ID: ref.Task, Name: events.TaskName(d.GetName()), Attempt: ref.Attempt, WorkflowID: ref.WorkflowID,
@@ -82,56 +78,53 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery) *apiv1.Task
 		defer stop()
 		execution.Deadline, _ = ctx.Deadline()
 	}
-	beat := func(details events.Payload) error {
-		w.outbox.say(func(r *apiv1.WorkRequest) {
-			r.Heartbeats = append(r.Heartbeats, &apiv1.TaskHeartbeat{Task: d.GetTask(), Details: wire.ToPayload(details)})
-		})
-		return nil
-	}
-	ctx = task.NewContext(ctx, execution, w.payloads, limitBeats(beat))
-	outcome := w.registry.RunTask(ctx, w.payloads, execution.Name, payloadOf(d.GetInput()))
-	result, failure := outcome.Result, outcome.Failure
+	pulse := &pulse{worker: w, ref: d.GetTask()}
+	ctx = task.NewContext(ctx, execution, w.payloads, pulse.beat)
+	outcome := flow.TaskOutcome{RetryAfter: -1, Failure: &events.Failure{
+		Code: events.CodeTaskPanicked, Message: "the task's code called runtime.Goexit (t.FailNow does that)",
+	}}
+	defer func() {
+		if p := recover(); p != nil {
+			outcome.Failure.Message = fmt.Sprintf("panic in a method of the task's error or value: %v", p)
+		}
+		*result = w.taskResult(ctx, d, ref, outcome)
+		pulse.end((*result).GetFailure() != nil)
+	}()
+	outcome = w.registry.RunTask(ctx, w.payloads, execution.Name, payloadOf(d.GetInput()))
+}
+
+// taskResult makes the result of an attempt; nil when nobody wants one.
+func (w *Worker) taskResult(ctx context.Context, d *apiv1.TaskDelivery, ref wire.TaskRef, outcome flow.TaskOutcome) *apiv1.TaskResult {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrTaskCancelled) || errors.Is(cause, ErrStopping) {
 		w.log.Debug("task given up", slog.String("task_id", ref.Task.String()), slog.String("reason", cause.Error()))
 		return nil
 	}
-	if failure == nil {
-		if size := int64(len(result.Data)); w.maxPayload.Load() > 0 && size > w.maxPayload.Load() {
-			failure = tooLarge("the result", size, w.maxPayload.Load())
-		}
-	}
 	out := &apiv1.TaskResult{Task: d.GetTask()}
-	if failure != nil {
-		w.log.Debug("task failed", slog.String("task_id", ref.Task.String()), slog.String("name", d.GetName()), slog.String("code", failure.Code))
-		out.Outcome = &apiv1.TaskResult_Failure{Failure: wire.ToFailure(failure)}
-		if outcome.RetryAfter >= 0 {
-			out.RetryAfter = durationpb.New(outcome.RetryAfter)
+	if outcome.Failure == nil {
+		out.Outcome = &apiv1.TaskResult_Result{Result: wire.ToPayload(outcome.Result)}
+		size, limit := int64(len(outcome.Result.Data)), w.maxPayload.Load()
+		switch {
+		case limit > 0 && size > limit:
+			outcome = flow.TaskOutcome{RetryAfter: -1, Failure: tooLarge("the result", size, limit)}
+		case proto.Size(out) > maxResultBytes:
+			outcome = flow.TaskOutcome{RetryAfter: -1, Failure: tooLarge("the result", size, maxResultBytes)}
+		default:
+			return out
 		}
-		return out
 	}
-	out.Outcome = &apiv1.TaskResult_Result{Result: wire.ToPayload(result)}
+	w.log.Debug("task failed", slog.String("task_id", ref.Task.String()), slog.String("name", d.GetName()), slog.String("code", outcome.Failure.Code))
+	out.Outcome = &apiv1.TaskResult_Failure{Failure: wire.ToFailure(outcome.Failure)}
+	if outcome.RetryAfter >= 0 {
+		out.RetryAfter = durationpb.New(outcome.RetryAfter)
+	}
 	return out
-}
-
-// heartbeatGap is the least time between two heartbeats of an attempt on the wire; the others of a burst are dropped.
-const heartbeatGap = 100 * time.Millisecond
-
-// limitBeats drops heartbeats that come too fast, so that a tight loop may call Heartbeat freely, from any goroutine.
-func limitBeats(beat func(events.Payload) error) func(events.Payload) error {
-	var last atomic.Int64
-	return func(details events.Payload) error {
-		now, before := time.Now().UnixNano(), last.Load() //nolint:forbidigo // the SDK runs on users' wall clock
-		if now-before < int64(heartbeatGap) || !last.CompareAndSwap(before, now) {
-			return nil
-		}
-		return beat(details)
-	}
 }
 
 // cancelTask tells a running attempt to stop.
 func (w *Worker) cancelTask(ref *apiv1.AttemptRef) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.passFence(ref)
 	if a, ok := w.attempts[keyOf(ref)]; ok {
 		a.cancel(ErrTaskCancelled)
 	}

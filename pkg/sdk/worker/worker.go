@@ -12,7 +12,6 @@
 package worker
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -84,12 +83,14 @@ type Worker struct {
 	maxPayload atomic.Int64
 
 	outbox    *outbox
-	draining  atomic.Bool
 	drained   chan struct{} // has a value when everything may be done
 	executing sync.WaitGroup
 	started   atomic.Bool
 
 	mu          sync.Mutex
+	draining    bool
+	fence       *apiv1.AttemptRef
+	granted     places
 	attempts    map[attemptKey]*runningAttempt
 	activations map[activationKey]*runningActivation
 	cache       *cache
@@ -112,6 +113,9 @@ func New(c *client.Client, parts ...Option) (*Worker, error) {
 		given    bool
 		bindings []flow.Binding
 	)
+	if c == nil {
+		return nil, errors.New("worker: there is no client; make one with client.Dial")
+	}
 	for _, part := range parts {
 		switch part := part.(type) {
 		case Options:
@@ -207,116 +211,20 @@ func revision() string {
 	return rev[:min(len(rev), 12)] + changed
 }
 
-// Run takes work until ctx ends, then drains: it takes nothing new, waits up to DrainTimeout for what is running, and for
-// the server to have the results safe. It returns nil after that, and before only when the server refuses this worker for
-// good (a newer protocol, a name that another worker offers with other types). A worker runs once.
-func (w *Worker) Run(ctx context.Context) error {
-	if w.started.Swap(true) {
-		return errors.New("worker: Run was called before; make another worker")
-	}
-	session, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	refused := make(chan error, 1)
-	go func() { refused <- w.connect(session) }()
-	select {
-	case err := <-refused:
-		w.abandon()
-		return err
-	case <-ctx.Done():
-	}
-	err := w.drain(refused)
-	end()
-	w.abandon()
-	return err
-}
+// maxResultBytes bounds one result on the wire, so that it fits into a message of its own.
+const maxResultBytes = wire.MaxMessageBytes - 16<<10
 
-// drain waits until what runs is done and safe, or its time is over.
-func (w *Worker) drain(refused <-chan error) error {
-	w.log.Info("draining", slog.Duration("at_most", w.options.DrainTimeout))
-	w.draining.Store(true)
-	w.outbox.say(func(r *apiv1.WorkRequest) { r.Draining = true })
-	w.checkDrained()
-	limit := time.NewTimer(w.options.DrainTimeout) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	defer limit.Stop()
-	for {
-		select {
-		case err := <-refused:
-			return err
-		case <-limit.C:
-			w.log.Warn("stopping with work unfinished; it is done again elsewhere")
-			return nil
-		case <-w.drained:
-			if w.idle() {
-				return nil
+// checkSizes returns the failure of a progress that the server would not take; encoded is its size on the wire.
+func (w *Worker) checkSizes(intents []events.Intent, encoded int) *events.Failure {
+	if limit := w.maxPayload.Load(); limit > 0 {
+		for _, i := range intents {
+			if what, size := payloadIn(i); size > limit {
+				return tooLarge(what, size, limit)
 			}
 		}
 	}
-}
-
-// checkDrained wakes drain when there may be nothing left.
-func (w *Worker) checkDrained() {
-	select {
-	case w.drained <- struct{}{}:
-	default:
-	}
-}
-
-func (w *Worker) idle() bool {
-	w.mu.Lock()
-	running := len(w.attempts) + len(w.activations)
-	w.mu.Unlock()
-	return running == 0 && w.outbox.empty()
-}
-
-// abandon stops what still runs and ends the live runs. Tasks that ignore their context are not waited for.
-func (w *Worker) abandon() {
-	w.mu.Lock()
-	for _, a := range w.attempts {
-		a.cancel(ErrStopping)
-	}
-	for _, a := range w.activations {
-		a.cancel()
-	}
-	live := w.cache.clear()
-	w.mu.Unlock()
-	for _, l := range live {
-		if !l.lost {
-			l.close()
-		}
-	}
-	done := make(chan struct{})
-	go func() {
-		w.executing.Wait()
-		close(done)
-	}()
-	grace := time.NewTimer(abandonGrace) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	defer grace.Stop()
-	select {
-	case <-done:
-	case <-grace.C:
-		w.log.Warn("some tasks ignore that their context has ended")
-	}
-}
-
-// abandonGrace is how long tasks get to notice that their context has ended.
-const abandonGrace = time.Second
-
-// checkSizes returns the failure of a progress that the server would not take.
-func (w *Worker) checkSizes(intents []events.Intent) *events.Failure {
-	limit := w.maxPayload.Load()
-	if limit <= 0 {
-		return nil
-	}
-	total := int64(0)
-	for _, i := range intents {
-		what, size := payloadIn(i)
-		if size > limit {
-			return tooLarge(what, size, limit)
-		}
-		total += size
-	}
-	if total > wire.MaxMessageBytes-64<<10 {
-		return tooLarge("what the code did without waiting, all payloads together,", total, wire.MaxMessageBytes-64<<10)
+	if encoded > maxResultBytes {
+		return tooLarge("what the code did without waiting, all payloads together,", int64(encoded), maxResultBytes)
 	}
 	return nil
 }

@@ -1,0 +1,35 @@
+package worker
+
+import apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+
+// places are free places granted on the present stream that nothing was delivered for yet. How many to grant is never
+// counted along: it is what is left of the worker's places after what it holds and what it has granted. So a path that
+// forgets to give a place back, or gives it back twice, cannot exist.
+type places struct {
+	welcomed           bool // there is a stream whose server has accepted the worker
+	tasks, activations int
+}
+
+// regrant grants the places that are free now. The caller holds the lock.
+func (w *Worker) regrant() {
+	if !w.granted.welcomed || w.draining {
+		return
+	}
+	results, activationResults := w.outbox.held()
+	tasks := max(w.options.Tasks-len(w.attempts)-results-w.granted.tasks, 0)
+	activations := max(w.options.Activations-len(w.activations)-activationResults-w.granted.activations, 0)
+	if tasks == 0 && activations == 0 {
+		return
+	}
+	w.granted.tasks += tasks
+	w.granted.activations += activations
+	w.outbox.say(func(r *apiv1.WorkRequest) {
+		r.TaskCredits += int32(tasks)
+		r.ActivationCredits += int32(activations)
+	})
+}
+
+// useTask and useActivation note that a granted place was used. The caller holds the lock.
+func (w *Worker) useTask() { w.granted.tasks = max(w.granted.tasks-1, 0) }
+
+func (w *Worker) useActivation() { w.granted.activations = max(w.granted.activations-1, 0) }
