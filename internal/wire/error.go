@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -175,7 +176,11 @@ func FromStatus(err error) *events.Error {
 			return fromDetail(st.Message(), detail)
 		}
 	}
-	return &events.Error{Code: nearest(st.Code()), Message: st.Message()}
+	code := nearest(st.Code())
+	if code == events.Overloaded && strings.Contains(st.Message(), "message larger than max") {
+		code = events.PayloadTooLarge // the gRPC library's own words; trying again would not help
+	}
+	return &events.Error{Code: code, Message: st.Message()}
 }
 
 func nearest(c codes.Code) events.Code {

@@ -122,7 +122,8 @@ func TestForeignErrorsGetACode(t *testing.T) {
 		want events.Code
 	}{
 		{status.Error(codes.Unavailable, "connection refused"), events.Unavailable},
-		{status.Error(codes.ResourceExhausted, "message too large"), events.Overloaded},
+		{status.Error(codes.ResourceExhausted, "too many"), events.Overloaded},
+		{status.Error(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), events.PayloadTooLarge},
 		{status.Error(codes.Unimplemented, "unknown method"), events.NotImplemented},
 		{status.Error(codes.PermissionDenied, "proxy says no"), events.Internal},
 		{context.DeadlineExceeded, events.DeadlineExceeded},

@@ -65,11 +65,9 @@ func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*ap
 	response.RunId, response.Started = reply.Answer.RunID.String(), reply.Answer.Started
 	response.Token = tokenOf(reply)
 	if wait > 0 {
+		// The start has happened, so a wait that fails is one that is over: the caller has the run id to go on with.
 		outcome, err := g.outcome(ctx, target{env.Namespace, env.WorkflowID, reply.Answer.RunID}, wait)
-		if err != nil {
-			return nil, err
-		}
-		if outcome.GetStatus() != apiv1.Status_STATUS_RUNNING {
+		if err == nil && outcome.GetStatus() != apiv1.Status_STATUS_RUNNING {
 			response.Outcome = outcome
 		}
 	}

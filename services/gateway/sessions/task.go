@@ -276,12 +276,16 @@ func (c *Core) compareTasks(w *worker, listed []HeldTask) {
 				c.forgetTask(t)
 			}
 			c.emit(StopTask{Conn: w.conn, Attempt: h.Attempt})
-		case t == nil:
+		case t != nil && t.worker == w:
+		case t != nil && (t.state == reporting || t.Attempt.Attempt >= h.Attempt.Attempt):
+			c.emit(StopTask{Conn: w.conn, Attempt: h.Attempt}) // it runs elsewhere by now
+		default:
+			if t != nil {
+				c.stopTask(t)
+			}
 			t = c.holdTask(w, h.Attempt, running)
 			c.startTask(t, h.StartToClose, h.Heartbeat)
 			c.report.Running = append(c.report.Running, t.held())
-		case t.worker != w && t.Attempt.Attempt >= h.Attempt.Attempt:
-			c.emit(StopTask{Conn: w.conn, Attempt: h.Attempt}) // it runs elsewhere by now
 		}
 	}
 }
