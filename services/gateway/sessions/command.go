@@ -7,12 +7,10 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// lane is what this gateway has sent to one partition. The engine takes the commands of a session in the order of their
-// numbers and ignores those that are not above the highest it has seen, so what was lost must be sent again before
-// anything newer is.
+// lane is what this gateway has sent to one partition. The engine ignores the numbers of a session that it has handled, so
+// what was lost can be sent again; that comes before anything newer, which keeps the order of a sender.
 type lane struct {
 	last     uint64 // number given out last
-	answered uint64 // highest number answered in the log
 	open     map[uint64]*pending
 	inFlight int  // sent, fate unknown
 	broken   bool // something was lost: nothing is sent until all fates are known
@@ -75,7 +73,7 @@ func (c *Core) stamp(l *lane, p *pending) {
 func (c *Core) transmit(part events.Partition, l *lane, p *pending) {
 	p.state = sent
 	l.inFlight++
-	c.emit(Send{Partition: part, Envelope: p.env})
+	c.emit(Send{Call: p.call, Partition: part, Envelope: p.env})
 }
 
 var errUnknown = &events.Error{
@@ -115,11 +113,8 @@ func (c *Core) sendResult(in SendResult) {
 	c.mend(in.Partition, l)
 }
 
-// mend sends again what was lost, once the fate of everything else is known.
-//
-// A lost command whose number is below one that was answered never happened, or its own answer would have come before:
-// it gets a new number. One above may have happened, its answer still to be read: it keeps its number, so that it cannot
-// happen twice.
+// mend sends again what was lost, once the fate of everything else is known, in the order it was sent first. It keeps its
+// number: a lost command may have happened, its answer still to be read, and the engine knows it by its number then.
 func (c *Core) mend(part events.Partition, l *lane) {
 	if !l.broken || l.inFlight > 0 {
 		return
@@ -127,23 +122,12 @@ func (c *Core) mend(part events.Partition, l *lane) {
 	numbers := slices.Sorted(maps.Keys(l.open))
 	for _, n := range numbers {
 		if l.open[n].state == kept {
-			return // its answer tells what happened to those before it
+			return // what was lost before it comes first, or not at all
 		}
 	}
 	l.broken = false
-	var again []*pending
 	for _, n := range numbers {
-		p := l.open[n]
-		if n < l.answered {
-			again = append(again, p)
-			delete(l.open, n)
-			continue
-		}
-		c.transmit(part, l, p)
-	}
-	for _, p := range again {
-		c.stamp(l, p)
-		c.transmit(part, l, p)
+		c.transmit(part, l, l.open[n])
 	}
 }
 
@@ -153,7 +137,6 @@ func (c *Core) answer(r *events.Record, a events.Answer) {
 		return
 	}
 	l := &c.lanes[r.Partition]
-	l.answered = max(l.answered, a.N)
 	p := l.open[a.N]
 	if p == nil {
 		return

@@ -9,6 +9,8 @@ type Output interface{ output() }
 
 // Send gives a stamped command to the journal; what becomes of it comes back as a [SendResult].
 type Send struct {
+	// Call is the client's call that waits for the answer; 0 when none does.
+	Call      Call
 	Partition events.Partition
 	Envelope  events.Envelope
 }
