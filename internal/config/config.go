@@ -36,7 +36,7 @@ type Server struct {
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `koanf:"log_level"`
 	LogFormat string `koanf:"log_format"`
-	// RetentionHistory is how long ended runs stay, with their history and result; at least 1 h.
+	// RetentionHistory is how long ended runs stay, with their history and result; at least 24 h, as a repeated start must be recognized.
 	RetentionHistory time.Duration `koanf:"retention_history"`
 	// DiskReserveBytes is the free space below which client commands are refused.
 	DiskReserveBytes int64 `koanf:"disk_reserve_bytes"`
@@ -132,8 +132,8 @@ func (c Server) Validate() error {
 		return fmt.Errorf("%w: log_level is %q; use debug, info, warn or error", ErrInvalid, c.LogLevel)
 	case !slices.Contains([]string{"text", "json"}, c.LogFormat):
 		return fmt.Errorf("%w: log_format is %q; use text or json", ErrInvalid, c.LogFormat)
-	case c.RetentionHistory < time.Hour:
-		return fmt.Errorf("%w: retention_history is %s; the least is 1h", ErrInvalid, c.RetentionHistory)
+	case c.RetentionHistory < 24*time.Hour:
+		return fmt.Errorf("%w: retention_history is %s; the least is 24h", ErrInvalid, c.RetentionHistory)
 	case c.DiskReserveBytes < 16<<20:
 		return fmt.Errorf("%w: disk_reserve_bytes is %d; the least is %d (16 MiB)", ErrInvalid, c.DiskReserveBytes, 16<<20)
 	case c.MaxPayloadBytes < 1<<10 || c.MaxPayloadBytes > 3<<20:
