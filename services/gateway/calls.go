@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
@@ -18,6 +20,8 @@ type callTable struct {
 type call struct {
 	id  sessions.Call
 	out chan sessions.Output
+	// kept says that the command of the call is durable.
+	kept atomic.Bool
 }
 
 func (g *Gateway) open() *call {
@@ -43,6 +47,15 @@ func (t *callTable) deliver(id sessions.Call, out sessions.Output) {
 	}
 }
 
+// keep notes that the command of a call is durable.
+func (t *callTable) keep(id sessions.Call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.open[id]; c != nil {
+		c.kept.Store(true)
+	}
+}
+
 // next waits for the call's next output.
 func (g *Gateway) next(ctx context.Context, c *call) (sessions.Output, error) {
 	select {
@@ -58,6 +71,9 @@ func (g *Gateway) next(ctx context.Context, c *call) (sessions.Output, error) {
 
 var errStopping = &events.Error{Code: events.Unavailable, Message: "the server is stopping", RetryAfterMs: 1000}
 
+// errAccepted says that a command is durable and that its answer has not come in time.
+var errAccepted = &events.Error{Code: events.Accepted, Message: "the command is durable; its outcome is not known yet"}
+
 // ask sends a command and waits for the engine's answer, at most for the answer timeout.
 func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply, error) {
 	if err := env.Validate(); err != nil {
@@ -69,6 +85,9 @@ func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply,
 	defer g.closeCall(c)
 	g.post(sessions.Ask{Call: c.id, Envelope: env})
 	out, err := g.next(ctx, c)
+	if g.options.CommandsLogged && errors.Is(err, context.DeadlineExceeded) && c.kept.Load() {
+		return sessions.Reply{}, errAccepted
+	}
 	if err != nil {
 		return sessions.Reply{}, err
 	}

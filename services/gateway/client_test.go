@@ -331,11 +331,11 @@ func TestDrainingFinishesWhatIsOpen(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings{})
 	w := s.join(nil)
-	s.startOrder("order/1", "1")
+	run := s.startOrder("order/1", "1").GetRunId()
 	d := w.activation()
 	c := s.connect()
 	c.say(&apiv1.ConnectRequest{Calls: []*apiv1.ClientCall{
-		{Call: 1, Request: &apiv1.ClientCall_Result{Result: &apiv1.GetResultRequest{WorkflowId: "order/1", Wait: durationpb.New(time.Minute)}}},
+		{Call: 1, Request: &apiv1.ClientCall_Result{Result: &apiv1.GetResultRequest{WorkflowId: "order/1", RunId: run, Wait: durationpb.New(time.Minute)}}},
 	}})
 	// The call is on its way once a later one is answered.
 	c.say(&apiv1.ConnectRequest{Calls: []*apiv1.ClientCall{startCall(2, "order/2")}})

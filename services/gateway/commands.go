@@ -56,7 +56,7 @@ func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*ap
 	response := &apiv1.StartWorkflowResponse{WorkflowId: string(env.WorkflowID), RunId: env.RunID.String()}
 	reply, err := g.ask(ctx, env)
 	switch {
-	case err != nil && g.options.CommandsLogged && errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errAccepted):
 		response.Accepted = true
 		return response, nil
 	case err != nil:
@@ -214,6 +214,9 @@ func (g *Gateway) steer(ctx context.Context, env events.Envelope) (run string, t
 		}
 	}
 	reply, err := g.ask(ctx, env)
+	if errors.Is(err, errAccepted) {
+		err = &events.Error{Code: events.DeadlineExceeded, Message: errAccepted.Message + "; repeat it with the same request id to learn it"}
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -226,7 +229,11 @@ func tokenOf(reply sessions.Reply) *apiv1.Token {
 
 // getRun asks the engine, through the log, for a run.
 func (g *Gateway) getRun(ctx context.Context, t target) (sessions.Reply, error) {
-	return g.ask(ctx, events.Envelope{Namespace: t.namespace, WorkflowID: t.workflow, RunID: t.run, Command: events.GetRun{}})
+	reply, err := g.ask(ctx, events.Envelope{Namespace: t.namespace, WorkflowID: t.workflow, RunID: t.run, Command: events.GetRun{}})
+	if errors.Is(err, errAccepted) {
+		err = context.DeadlineExceeded
+	}
+	return reply, err
 }
 
 // admit refuses what comes while the gateway drains.

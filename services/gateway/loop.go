@@ -184,9 +184,12 @@ func (g *Gateway) send(out sessions.Send) {
 	g.metrics.sent(out.Envelope.Command)
 	err := g.deps.Sender.Send(out.Envelope, func(err error) {
 		fate := sessions.SendResult{Partition: partition, N: n, Fate: sessions.Kept}
-		if err != nil {
+		switch {
+		case err != nil:
 			fate.Fate = sessions.Lost
 			g.metrics.lost.Inc()
+		case out.Call != 0:
+			g.calls.keep(out.Call)
 		}
 		g.post(fate)
 	})

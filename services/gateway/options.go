@@ -23,7 +23,8 @@ type Options struct {
 	Build   string
 	// Session is random by default; tests set it.
 	Session events.SessionID
-	// CommandsLogged is what the journal's features say: a kept command is durable before it is answered.
+	// CommandsLogged is what the journal's features say: a command may be durable long before it is answered, so that a start
+	// whose answer is late is accepted instead of unknown.
 	CommandsLogged bool
 	// MaxPayloadBytes bounds a payload; 2 MiB.
 	MaxPayloadBytes int
