@@ -17,6 +17,7 @@ import (
 )
 
 func TestAnActivationWithoutAnswerGoesToAnotherWorker(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, settings{clock: clocktest.Bubble()})
 		w := s.join(nil)
@@ -31,6 +32,7 @@ func TestAnActivationWithoutAnswerGoesToAnotherWorker(t *testing.T) {
 }
 
 func TestASilentWorkerIsCut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, settings{clock: clocktest.Bubble()})
 		w := s.join(nil)
@@ -43,6 +45,7 @@ func TestASilentWorkerIsCut(t *testing.T) {
 }
 
 func TestAWaitEndsWithTheRunStillRunning(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, settings{clock: clocktest.Bubble()})
 		begin := time.Now()
@@ -62,6 +65,7 @@ func (keeping) Send(_ events.Envelope, done func(error)) error {
 }
 
 func TestACommandWithoutAnAnswerTimesOut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, kept := range []bool{false, true} {
 			s := start(t, settings{clock: clocktest.Bubble(), noEngine: true, options: func(o *gateway.Options) { o.CommandsLogged = true }, deps: func(d *gateway.Deps) {
