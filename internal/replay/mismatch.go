@@ -116,7 +116,12 @@ func (r *Run) intend(f *fiber, i events.Intent) {
 	}
 	if !r.replaying {
 		r.intents = append(r.intents, i)
-		r.size += intentSize(i)
+		size := intentSize(i)
+		r.sent += size
+		if size > events.InlinePayloadBytes {
+			size = blobRefBytes // it is kept elsewhere
+		}
+		r.size += size
 		return
 	}
 	if r.matches(i) {
@@ -145,7 +150,10 @@ func (r *Run) after() events.EventNumber {
 // Bounds of one progress: beyond them the code goes on in a next one.
 const (
 	pageIntents = 1_000
-	pageBytes   = 512 << 10
+	pageBytes   = 512 << 10 // of payloads in the record
+	pageSent    = 1 << 20   // of payloads on the wire, where those that will be kept elsewhere count in full
+
+	blobRefBytes = 128
 )
 
 // pageEnds reports whether the next intent belongs to a next progress. In replay that is where the recorded one ended.
@@ -153,12 +161,11 @@ func (r *Run) pageEnds() bool {
 	if r.replaying {
 		return r.cursor == len(r.expected) && r.phase.now
 	}
-	return len(r.intents) >= pageIntents || r.size >= pageBytes
+	return len(r.intents) >= pageIntents || r.size >= pageBytes || r.sent >= pageSent
 }
 
-// intentSize is what an intent's payload adds to its record; large payloads are kept elsewhere.
-func intentSize(i events.Intent) int {
-	n := 0
+// intentSize is the size of an intent's payload.
+func intentSize(i events.Intent) (n int) {
 	switch i := i.(type) {
 	case events.ScheduleTask:
 		n = len(i.Input.Data)
@@ -169,9 +176,6 @@ func intentSize(i events.Intent) int {
 	case events.BackOffStep:
 		n = len(i.Failure.Message)
 	case events.CompleteRun, events.FailRun, events.CancelRun, events.ContinueRun, events.CancelTask, events.CancelTimer, events.StartTimer:
-	}
-	if n > events.InlinePayloadBytes {
-		return 128
 	}
 	return n
 }

@@ -98,7 +98,8 @@ type Run struct {
 	activation uint64
 	attempt    events.Attempt
 	intents    []events.Intent
-	size       int // of the payloads in intents
+	size       int // of the payloads in intents, as far as they are kept in the record
+	sent       int // of the payloads in intents
 	replaying  bool
 	expected   []numbered
 	cursor     int
@@ -198,7 +199,7 @@ func (r *Run) turn() (Turn, error) {
 	if !r.ended {
 		p.Wait = r.waitSet()
 	}
-	r.intents, r.size = nil, 0
+	r.intents, r.size, r.sent = nil, 0, 0
 	return Turn{Progress: p, Ended: r.ended, Stop: stop}, nil
 }
 
