@@ -272,6 +272,7 @@ func (w *Worker) replayed(chunk *apiv1.ReplayChunk) {
 func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *liveRun, turn replay.Turn) (replay.Turn, error) {
 	for turn.Progress == nil {
 		w.startSteps(live, turn)
+		turn.Start, turn.Stop = nil, nil
 		select {
 		case <-ctx.Done():
 			return turn, errGivenUp

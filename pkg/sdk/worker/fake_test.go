@@ -36,6 +36,7 @@ type gateway struct {
 
 	mu      sync.Mutex
 	down    bool
+	wires   []net.Conn
 	refuse  error // how the next streams end before their welcome
 	keep    time.Duration
 	limit   int64
@@ -84,6 +85,7 @@ func (g *gateway) dial(ctx context.Context, _ string) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case g.conns <- there:
+		g.set(func() { g.wires = append(g.wires, there) })
 		return here, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -173,6 +175,17 @@ func (g *gateway) stream(n int) *stream {
 	}
 	g.t.Fatalf("stream %d never came", n)
 	return nil
+}
+
+// hangUp cuts all connections.
+func (g *gateway) hangUp() {
+	g.set(func() {
+		for _, c := range g.wires {
+			_ = c.Close()
+		}
+		g.wires = nil
+	})
+	synctest.Wait()
 }
 
 func (g *gateway) set(change func()) {
