@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -32,6 +34,9 @@ import (
 
 // DefaultMaxOpenCalls is the bound of calls open at a time when Options give none.
 const DefaultMaxOpenCalls = 4096
+
+// connectTime bounds one attempt to connect.
+const connectTime = 5 * time.Second
 
 // Options of a client. The zero value is good for most.
 type Options struct {
@@ -56,6 +61,8 @@ type Client struct {
 	payloads payload.Converter
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+	closing  sync.Once
+	closed   error
 }
 
 var _ flow.Client = (*Client)(nil)
@@ -66,7 +73,13 @@ func Dial(addr string, options Options) (*Client, error) {
 	dial := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
+		// A message from the server may have one large part behind small ones.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
+		// gRPC's own back-off grows to two minutes: a server that is back would not be found for so long.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
+			MinConnectTimeout: connectTime,
+		}),
 	}, options.DialOptions...)
 	if options.Dialer != nil {
 		dial = append(dial, grpc.WithContextDialer(options.Dialer))
@@ -84,16 +97,21 @@ func Dial(addr string, options Options) (*Client, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{conn: conn, identity: options.Identity, payloads: options.Payloads, stop: stop}
 	hello := &apiv1.ClientHello{Protocol: wire.MaxProtocol, Sdk: SDK(), Identity: options.Identity}
-	c.calls = newCalls(apiv1.NewClientServiceClient(conn), hello, options.MaxOpenCalls)
+	shut := func() bool { return conn.GetState() == connectivity.Shutdown }
+	c.calls = newCalls(apiv1.NewClientServiceClient(conn), shut, hello, options.MaxOpenCalls)
 	c.running.Go(func() { c.calls.run(ctx) })
 	return c, nil
 }
 
-// Close ends the connection. Calls that are open fail; whether they took effect is not known.
+// Close ends the connection. Calls that are open fail; whether they took effect is not known. Workers made with the client
+// end. Calling it again does nothing.
 func (c *Client) Close() error {
-	c.stop()
-	c.running.Wait()
-	return c.conn.Close()
+	c.closing.Do(func() {
+		c.stop()
+		c.running.Wait()
+		c.closed = c.conn.Close()
+	})
+	return c.closed
 }
 
 // Conn returns the gRPC connection, for the other services of the API (lists, describe, workers).

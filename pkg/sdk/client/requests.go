@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,6 +16,12 @@ import (
 
 // retryTime bounds the time in which a request refused for load is repeated before the refusal is returned.
 const retryTime = 10 * time.Second
+
+// forEver is for a wait that only its context bounds.
+const forEver = time.Duration(math.MaxInt64)
+
+// pollGap is the least time between two questions whether a run has ended.
+const pollGap = 100 * time.Millisecond
 
 // Do sends a command and returns its answer; see [flow.Client]. A command refused for load (overloaded, disk_full,
 // unavailable) is repeated for up to 10 s.
@@ -46,14 +54,15 @@ func (c *Client) StartAndWait(ctx context.Context, start events.Envelope) (event
 	return answer, out, err
 }
 
-// Result waits for the end of a run.
+// Result waits for the end of a run, through restarts of the server, until ctx ends.
 func (c *Client) Result(ctx context.Context, run flow.RunRef) (flow.Outcome, error) {
 	return c.result(ctx, "", run)
 }
 
 func (c *Client) result(ctx context.Context, ns events.Namespace, run flow.RunRef) (flow.Outcome, error) {
 	for {
-		response, err := c.repeat(ctx, func() *apiv1.ClientCall {
+		asked := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		response, err := c.repeat(ctx, forEver, func() *apiv1.ClientCall {
 			return &apiv1.ClientCall{Request: &apiv1.ClientCall_Result{Result: &apiv1.GetResultRequest{
 				Namespace: string(ns), WorkflowId: string(run.WorkflowID), RunId: run.RunID.String(), Wait: durationpb.New(wire.MaxWait),
 			}}}
@@ -65,6 +74,10 @@ func (c *Client) result(ctx context.Context, ns events.Namespace, run flow.RunRe
 		if ended(outcome) {
 			return outcomeOf(outcome)
 		}
+		// A server that stops answers at once instead of waiting.
+		if time.Since(asked) < pollGap && !sleep(ctx, pollGap) { //nolint:forbidigo // as above
+			return flow.Outcome{}, fmt.Errorf("%w while the run was open", ctx.Err())
+		}
 		// A later run of the same id is not what was asked for.
 		if run.RunID, err = wire.FromRunID(outcome.GetRunId()); err != nil {
 			return flow.Outcome{}, err
@@ -74,7 +87,7 @@ func (c *Client) result(ctx context.Context, ns events.Namespace, run flow.RunRe
 
 // View returns what a run published under a name.
 func (c *Client) View(ctx context.Context, run flow.RunRef, name events.ViewName) (events.Payload, error) {
-	response, err := c.repeat(ctx, func() *apiv1.ClientCall {
+	response, err := c.repeat(ctx, retryTime, func() *apiv1.ClientCall {
 		return &apiv1.ClientCall{Request: &apiv1.ClientCall_View{View: &apiv1.GetViewRequest{
 			WorkflowId: string(run.WorkflowID), RunId: run.RunID.String(), Name: string(name),
 		}}}
@@ -90,7 +103,7 @@ func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Du
 	if _, err := wire.ToCall(command); err != nil {
 		return nil, err
 	}
-	return c.repeat(ctx, func() *apiv1.ClientCall {
+	return c.repeat(ctx, retryTime, func() *apiv1.ClientCall {
 		message, _ := wire.ToCall(command) // checked above
 		if start := message.GetStart(); start != nil && wait > 0 {
 			start.Wait = durationpb.New(wait)
@@ -99,10 +112,10 @@ func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Du
 	})
 }
 
-// repeat makes a call until it is answered by something else than a refusal for load, for up to retryTime.
-func (c *Client) repeat(ctx context.Context, make func() *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
-	began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	delay := reconnectMin
+// repeat makes a call until it is answered by something else than a refusal for load. It waits for at most the given time in
+// all; the time in which no server is reached does not count.
+func (c *Client) repeat(ctx context.Context, atMost time.Duration, make func() *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
+	delay, waited := reconnectMin, time.Duration(0)
 	for {
 		response, err := c.calls.do(ctx, make())
 		if err != nil {
@@ -114,8 +127,11 @@ func (c *Client) repeat(ctx context.Context, make func() *apiv1.ClientCall) (*ap
 		}
 		e := wire.FromCallError(refusal)
 		wait := max(delay, time.Duration(e.RetryAfterMs)*time.Millisecond)
-		if !forLoad(e.Code) || time.Since(began)+wait > retryTime || !sleep(ctx, wait) { //nolint:forbidigo // as above
+		if waited += wait; !forLoad(e.Code) || waited > atMost {
 			return nil, e
+		}
+		if !sleep(ctx, wait) {
+			return nil, fmt.Errorf("%w; the server's last answer: %w", ctx.Err(), e)
 		}
 		delay = min(2*delay, reconnectMax)
 	}

@@ -1,8 +1,14 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,77 +32,120 @@ const (
 const (
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = 2 * time.Second
+	// steadyTime is how long a connection lasts that the next loss of one is not blamed on.
+	steadyTime = time.Second
 )
 
 // calls multiplexes many open calls over one stream and carries them over reconnects: what has no response yet is sent
 // again, which is safe because every call is repeatable.
 type calls struct {
-	service  apiv1.ClientServiceClient
-	hello    *apiv1.ClientHello
-	maxOpen  int
-	wake     chan struct{} // has a value when queue may have calls
-	room     chan struct{} // a token for each open call, bounds them
-	mu       sync.Mutex
-	nextID   uint64
-	open     map[uint64]*call
-	queue    []*apiv1.ClientCall
-	lastErr  error // why the server could not be reached, nil while connected
-	closed   error // set once: no more calls
-	maxBytes int64 // payload limit as the server told it, 0 before
+	service apiv1.ClientServiceClient
+	shut    func() bool // the connection was closed
+	hello   *apiv1.ClientHello
+	wake    chan struct{} // has a value when there may be something to send
+	room    chan struct{} // a token for each open call, bounds them
+
+	mu      sync.Mutex
+	nextID  uint64
+	open    map[uint64]*call
+	queue   []*call  // to be sent on the present stream, in the order they were made
+	given   []uint64 // abandoned calls that the present stream has
+	sent    int      // calls that are open on the present stream
+	limit   int      // of sent, as the server told it
+	online  bool     // there is a stream; while there is none nothing is queued, as the next one takes all that is open
+	lastErr error    // why the server could not be reached, nil while connected
+	closed  error    // set once: no more calls
 }
 
 type call struct {
 	message *apiv1.ClientCall
 	done    chan *apiv1.ClientResponse // buffered, receives once
+	sent    bool                       // on the present stream
 }
 
-func newCalls(service apiv1.ClientServiceClient, hello *apiv1.ClientHello, maxOpen int) *calls {
+func newCalls(service apiv1.ClientServiceClient, shut func() bool, hello *apiv1.ClientHello, maxOpen int) *calls {
 	return &calls{
-		service: service, hello: hello, maxOpen: maxOpen,
+		service: service, shut: shut, hello: hello,
 		wake: make(chan struct{}, 1), room: make(chan struct{}, maxOpen), open: map[uint64]*call{},
 	}
 }
 
+// maxCallBytes bounds one call, so that it fits into a message of its own.
+const maxCallBytes = wire.MaxMessageBytes - 16<<10
+
 // do sends a call and waits for its response or for ctx. The message's Call number is filled in.
 func (c *calls) do(ctx context.Context, message *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
+	// On the wire it would break the stream, and with it all other calls.
+	if size := proto.Size(message); size > maxCallBytes {
+		return nil, &events.Error{Code: events.PayloadTooLarge, Message: fmt.Sprintf(
+			"the request has %d bytes; the limit is %d: keep large data elsewhere and pass a reference", size, maxCallBytes)}
+	}
 	select {
 	case c.room <- struct{}{}:
 	case <-ctx.Done():
 		return nil, c.whyNot(ctx.Err())
 	}
 	defer func() { <-c.room }()
-	pending := &call{message: message, done: make(chan *apiv1.ClientResponse, 1)}
-	c.mu.Lock()
-	if c.closed != nil {
-		err := c.closed
-		c.mu.Unlock()
+	id, pending, err := c.begin(message)
+	if err != nil {
 		return nil, err
 	}
-	c.nextID++
-	id := c.nextID
-	message.Call = id
-	c.open[id] = pending
-	c.queue = append(c.queue, message)
-	c.mu.Unlock()
-	c.signal()
 	select {
 	case response, ok := <-pending.done:
 		if !ok {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return nil, c.closed
+			return nil, c.whyClosed()
 		}
 		return response, nil
 	case <-ctx.Done():
-		c.mu.Lock()
-		if _, ok := c.open[id]; ok {
-			delete(c.open, id)
-			c.queue = append(c.queue, &apiv1.ClientCall{Call: id, Request: &apiv1.ClientCall_Abandon{Abandon: &apiv1.Abandon{}}})
-		}
-		c.mu.Unlock()
-		c.signal()
-		return nil, c.whyNot(ctx.Err())
 	}
+	c.abandon(id, pending)
+	select {
+	case response, ok := <-pending.done: // it came at the same moment
+		if ok {
+			return response, nil
+		}
+	default:
+	}
+	return nil, c.whyNot(ctx.Err())
+}
+
+// begin opens a call.
+func (c *calls) begin(message *apiv1.ClientCall) (uint64, *call, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed != nil {
+		return 0, nil, c.closed
+	}
+	c.nextID++
+	message.Call = c.nextID
+	pending := &call{message: message, done: make(chan *apiv1.ClientResponse, 1)}
+	c.open[c.nextID] = pending
+	if c.online {
+		c.queue = append(c.queue, pending)
+		c.signal()
+	}
+	return c.nextID, pending, nil
+}
+
+// abandon forgets an open call; the server is told if it has it.
+func (c *calls) abandon(id uint64, pending *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.open[id]; !ok {
+		return
+	}
+	delete(c.open, id)
+	if c.online && pending.sent {
+		c.sent--
+		c.given = append(c.given, id)
+		c.signal()
+	}
+}
+
+func (c *calls) whyClosed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // whyNot adds to a context's error why the server did not answer, as far as it is known.
@@ -120,26 +169,38 @@ func (c *calls) signal() {
 func (c *calls) run(ctx context.Context) {
 	delay := reconnectMin
 	for {
+		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := c.stream(ctx)
-		if ctx.Err() != nil {
-			c.close(&events.Error{Code: events.Unavailable, Message: "the client is closed"})
+		c.lost(err)
+		if ctx.Err() != nil || c.shut() {
+			c.close(errClosed)
 			return
 		}
-		if refused := permanent(err); refused != nil {
+		if refused := permanent(err); refused != nil && !welcomed {
 			c.close(refused)
 			return
 		}
-		if welcomed {
+		if welcomed && time.Since(began) >= steadyTime { //nolint:forbidigo // as above
 			delay = reconnectMin
 		}
-		c.mu.Lock()
-		c.lastErr = err
-		c.mu.Unlock()
-		if !sleep(ctx, delay) {
+		if !sleep(ctx, delay/2+mathrand.N(delay/2+1)) { // many clients must not come back at the same moment
 			continue
 		}
 		delay = min(2*delay, reconnectMax)
 	}
+}
+
+var errClosed = &events.Error{Code: events.Unavailable, Message: "the client is closed"}
+
+// lost notes that there is no stream, and why.
+func (c *calls) lost(err error) {
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the server closed the stream")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.online, c.lastErr = false, err
+	c.queue, c.given, c.sent = nil, nil, 0
 }
 
 // close fails every open call and all later ones with err.
@@ -173,7 +234,10 @@ func (c *calls) stream(ctx context.Context) (welcomed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	c.begin(first.GetWelcome())
+	if first.GetWelcome() == nil {
+		return false, status.Error(codes.Internal, "the server did not begin with a welcome")
+	}
+	c.welcomed(first.GetWelcome())
 	received := make(chan error, 1)
 	go func() { received <- c.receive(stream) }()
 	sent := c.send(ctx, stream, received)
@@ -184,17 +248,16 @@ func (c *calls) stream(ctx context.Context) (welcomed bool, err error) {
 	return true, sent
 }
 
-// begin makes every open call wait for sending again, in the order they were made.
-func (c *calls) begin(welcome *apiv1.ClientWelcome) {
+// welcomed queues every open call, in the order they were made.
+func (c *calls) welcomed(welcome *apiv1.ClientWelcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lastErr = nil
-	c.maxBytes = welcome.GetMaxPayloadBytes()
-	c.queue = c.queue[:0]
-	for id := range c.open {
-		c.queue = append(c.queue, c.open[id].message)
+	c.online, c.lastErr, c.sent = true, nil, 0
+	c.limit = int(welcome.GetMaxOpenCalls())
+	c.queue = slices.SortedFunc(maps.Values(c.open), func(a, b *call) int { return cmp.Compare(a.message.GetCall(), b.message.GetCall()) })
+	for _, pending := range c.queue {
+		pending.sent = false
 	}
-	sortCalls(c.queue)
 	c.signal()
 }
 
@@ -222,17 +285,30 @@ func (c *calls) send(ctx context.Context, stream grpc.BidiStreamingClient[apiv1.
 	}
 }
 
-// next takes the calls of one batch from the queue; abandoned ones are left out before they were ever sent.
+// next takes the calls of one batch from the queue, as many as the server has room for. Abandoned ones that were not sent
+// are left out; of those that were, the server is told first, so that they are not counted any more.
 func (c *calls) next() []*apiv1.ClientCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	size, n := 0, 0
-	for n < len(c.queue) && n < batchCalls && (n == 0 || size < batchBytes) {
-		size += proto.Size(c.queue[n])
-		n++
+	var batch []*apiv1.ClientCall
+	for _, id := range c.given {
+		batch = append(batch, &apiv1.ClientCall{Call: id, Request: &apiv1.ClientCall_Abandon{Abandon: &apiv1.Abandon{}}})
 	}
-	batch := append([]*apiv1.ClientCall(nil), c.queue[:n]...)
-	c.queue = append(c.queue[:0], c.queue[n:]...)
+	c.given = nil
+	for bytes := 0; len(c.queue) > 0 && len(batch) < batchCalls && (c.limit <= 0 || c.sent < c.limit); c.queue = c.queue[1:] {
+		pending := c.queue[0]
+		if _, wanted := c.open[pending.message.GetCall()]; !wanted {
+			continue
+		}
+		size := proto.Size(pending.message)
+		if len(batch) > 0 && bytes+size > batchBytes {
+			break
+		}
+		bytes += size
+		pending.sent = true
+		c.sent++
+		batch = append(batch, pending.message)
+	}
 	return batch
 }
 
@@ -246,10 +322,14 @@ func (c *calls) receive(stream grpc.BidiStreamingClient[apiv1.ConnectRequest, ap
 		for _, response := range batch.GetResponses() {
 			if pending, ok := c.open[response.GetCall()]; ok {
 				delete(c.open, response.GetCall())
+				if pending.sent {
+					c.sent--
+				}
 				pending.done <- response
 			}
 		}
 		c.mu.Unlock()
+		c.signal() // there may be room for those that wait
 	}
 }
 

@@ -1,12 +1,8 @@
 package client
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
-
-	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 )
 
 // sleep waits for d; it reports false when ctx ended first.
@@ -19,8 +15,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-func sortCalls(calls []*apiv1.ClientCall) {
-	slices.SortFunc(calls, func(a, b *apiv1.ClientCall) int { return cmp.Compare(a.GetCall(), b.GetCall()) })
 }
