@@ -407,6 +407,23 @@ func TestCheckReplaysEveryGeneration(t *testing.T) {
 	}
 }
 
+// TestReadsTellWhatWasLookedFor: a run must not end before it has seen the signals of every name that its code asked for.
+func TestReadsTellWhatWasLookedFor(t *testing.T) {
+	t.Parallel()
+	r := newRun(func(r *replay.Run, _ events.Payload) events.Intent {
+		_, _, _ = r.TryNext("looked")
+		_, _ = r.Next("asked"), r.Await(r.Root(), call(r, "a"))
+		return events.CompleteRun{}
+	})
+	defer r.Close()
+	s := begin().add(events.SignalReceived{Name: "ignored", Index: 1})
+	turn := activate(t, r, s.activation())
+	want := []events.SignalRead{{Name: "asked"}, {Name: "looked"}}
+	if diff := cmp.Diff(want, turn.Progress.Reads); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestReplayBeginsAtTheLastContinuation gives a new run what a worker gets of a long one: the signals that had not been
 // read, and all since the continuation.
 func TestReplayBeginsAtTheLastContinuation(t *testing.T) {

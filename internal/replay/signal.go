@@ -13,6 +13,7 @@ import (
 // who asked, in the order in which they did; the n-th claim is ready when n signals lie there.
 type inbox struct {
 	name     events.SignalName
+	asked    bool // the code looked for one
 	taken    uint64
 	received uint64
 	pending  []arrival
@@ -81,6 +82,7 @@ func (r *Run) TryNext(name events.SignalName) (events.Payload, bool, error) {
 		}
 	}
 	in := r.inbox(name)
+	in.asked = true
 	if len(in.pending) <= len(in.claims) {
 		return events.Payload{}, false, nil
 	}
@@ -97,6 +99,7 @@ func (in *inbox) pop(r *Run) arrival {
 
 func (r *Run) claim(f *fiber, c *Future) {
 	in := r.inbox(events.SignalName(c.name))
+	in.asked = true
 	in.claims = append(in.claims, c)
 	f.claims = append(f.claims, c)
 	c.owner = f
@@ -151,11 +154,12 @@ func (r *Run) take(c *Future) {
 	c.ended, c.index, c.result = true, a.index, a.input
 }
 
-// reads counts the signals taken, by name.
+// reads counts the signals taken, by name, with 0 for names that the code asked for in vain: the run must not end before
+// it has seen what came meanwhile.
 func (r *Run) reads() []events.SignalRead {
 	var reads []events.SignalRead
 	for _, name := range r.names {
-		if in := r.inboxes[name]; in.taken > 0 {
+		if in := r.inboxes[name]; in.asked || in.taken > 0 {
 			reads = append(reads, events.SignalRead{Name: name, Count: in.taken})
 		}
 	}

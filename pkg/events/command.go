@@ -78,7 +78,7 @@ type ReportProgress struct {
 	At Time
 	// Upto is the last event that the code had been given.
 	Upto EventNumber
-	// Reads says how many signals of each name the code has taken since the run began.
+	// Reads says how many signals of each name that it asked for the code has taken since the run began.
 	Reads []SignalRead
 	// Wait says when the run wants to be activated again; ignored when an intent ends the run or continues it.
 	Wait WaitSet
@@ -163,7 +163,8 @@ type TimerID struct {
 	Attempt Attempt
 }
 
-// SignalRead says that the code has taken the first Count signals of a name.
+// SignalRead says that the code has taken the first Count signals of a name; 0 means that it asked for one and there was
+// none.
 type SignalRead struct {
 	Name  SignalName
 	Count uint64

@@ -35,7 +35,8 @@ type box struct {
 	received uint64
 	read     uint64
 	last     events.EventNumber // of the newest signal
-	// receives says that code has read or waited for the name, so the run may not end without showing it new signals.
+	// receives says that code has asked for signals of the name (it read one, waited for one, or looked and found none), so
+	// the run may not end without showing it new ones.
 	receives bool
 	unread   []unread // received-read of them, oldest first
 }
@@ -128,11 +129,16 @@ func (r *Run) applySignal(e events.SignalReceived, n events.EventNumber) error {
 
 // checkReads says why code cannot have read this; nil means it can.
 func (b *inbox) checkReads(reads []events.SignalRead, upto events.EventNumber) error {
+	fresh := 0
 	for i, read := range reads {
 		x := b.find(read.Name)
 		var received, before uint64
 		if x != nil {
 			received, before = x.received, x.read
+		} else if err := read.Name.Validate(); err != nil {
+			return err
+		} else {
+			fresh++
 		}
 		switch {
 		case read.Count < before:
@@ -145,7 +151,7 @@ func (b *inbox) checkReads(reads []events.SignalRead, upto events.EventNumber) e
 			return fmt.Errorf("it tells twice what it has read of %q", read.Name)
 		}
 	}
-	return nil
+	return b.checkNames(fresh)
 }
 
 // checkWaits says why the names of a wait set break a bound.
@@ -161,6 +167,12 @@ func (b *inbox) checkWaits(set events.WaitSet) error {
 			}
 		}
 	}
+	return b.checkNames(fresh)
+}
+
+// checkNames says that so many new names break the bound. A name that is new in reads and in waits counts twice: close to
+// the bound that is refused a little early.
+func (b *inbox) checkNames(fresh int) error {
 	if fresh > 0 && len(b.boxes)+fresh > MaxSignalNames {
 		return fmt.Errorf("the run would know more than %d signal names, the limit", MaxSignalNames)
 	}
@@ -178,7 +190,8 @@ func (b *inbox) readNow(reads []events.SignalRead) int {
 	return taken
 }
 
-// unseen reports whether a signal newer than upto has come under a name that the code receives on.
+// unseen reports whether a signal newer than upto has come under a name that the code receives on: reads have those that
+// it asked for in this progress, with count 0 when it got none.
 func (b *inbox) unseen(reads []events.SignalRead, upto events.EventNumber) bool {
 	for _, x := range b.boxes {
 		if x.receives && x.last > upto {
@@ -186,7 +199,7 @@ func (b *inbox) unseen(reads []events.SignalRead, upto events.EventNumber) bool 
 		}
 	}
 	for _, read := range reads {
-		if x := b.find(read.Name); x != nil && read.Count > 0 && x.last > upto {
+		if x := b.find(read.Name); x != nil && x.last > upto {
 			return true
 		}
 	}
@@ -196,9 +209,6 @@ func (b *inbox) unseen(reads []events.SignalRead, upto events.EventNumber) bool 
 // take marks signals as read and names as received on.
 func (b *inbox) take(reads []events.SignalRead, set events.WaitSet) {
 	for _, read := range reads {
-		if read.Count == 0 {
-			continue
-		}
 		x := b.box(read.Name)
 		x.receives = true
 		for x.read < read.Count {

@@ -826,7 +826,8 @@ func (x *TaskOptions) GetScheduleToCloseNs() int64 {
 	return 0
 }
 
-// SignalRead says that the code has taken the first `count` signals of a name.
+// SignalRead says that the code has taken the first `count` signals of a name; 0 means that it asked for one and there was
+// none.
 type SignalRead struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
