@@ -48,11 +48,13 @@ func TestEveryPathOfATaskGivesItsPlaceBackOnce(t *testing.T) {
 		{"done and acknowledged", func(t *testing.T, s *stream, gate chan struct{}) {
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			close(gate)
+			synctest.Wait()
 			s.give(t, ackTasks(attempt(1, 1, 1)))
 		}},
 		{"acknowledged twice", func(t *testing.T, s *stream, gate chan struct{}) {
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			close(gate)
+			synctest.Wait()
 			s.give(t, ackTasks(attempt(1, 1, 1), attempt(1, 1, 1)))
 			s.give(t, ackTasks(attempt(1, 1, 1)))
 		}},
@@ -64,11 +66,13 @@ func TestEveryPathOfATaskGivesItsPlaceBackOnce(t *testing.T) {
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			close(gate)
+			synctest.Wait()
 			s.give(t, ackTasks(attempt(1, 1, 1)))
 		}},
 		{"delivered again when it is done", func(t *testing.T, s *stream, gate chan struct{}) {
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			close(gate)
+			synctest.Wait()
 			s.task(t, "test.Work", attempt(1, 1, 1), "x")
 			s.give(t, ackTasks(attempt(1, 1, 1)))
 		}},
@@ -85,6 +89,7 @@ func TestEveryPathOfATaskGivesItsPlaceBackOnce(t *testing.T) {
 			}
 			s.give(t, &apiv1.WorkResponse{Tasks: []*apiv1.TaskDelivery{d(1), d(2)}})
 			close(gate)
+			synctest.Wait()
 			s.give(t, ackTasks(attempt(1, 1, 1), attempt(1, 2, 1)))
 		}},
 	} {
@@ -239,23 +244,24 @@ func TestManyLargeResultsTravelInSeveralMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGateway(t)
+		g.set(func() { g.limit = 3 << 20 })
 		raw := flow.NewTask[int, events.Payload]("test.Raw")
 		g.run(quiet(worker.Options{}), raw.With(func(_ context.Context, n int) (events.Payload, error) {
 			return events.Payload{Encoding: "raw", Data: make([]byte, n)}, nil
 		}))
 		first := g.stream(0)
 		g.set(func() { g.refuse = errCut })
-		var all []*apiv1.TaskDelivery
-		for i := range uint64(6) {
-			all = append(all, &apiv1.TaskDelivery{Task: attempt(1, i+1, 1), Name: "test.Raw", Input: value(t, 2<<20-1000)})
+		for i := range 12 {
+			// Kept results come in any order: among so many a large one follows a small one.
+			d := &apiv1.TaskDelivery{Task: attempt(1, uint64(i)+1, 1), Name: "test.Raw", Input: value(t, 1<<20-1000+i%2*(2<<20))}
+			first.give(t, &apiv1.WorkResponse{Tasks: []*apiv1.TaskDelivery{d}})
 		}
-		first.give(t, &apiv1.WorkResponse{Tasks: all})
 		first.cut(errCut)
 		time.Sleep(time.Second)
 		g.set(func() { g.refuse = nil })
 		second := g.stream(1)
-		if n := len(second.heard().GetTaskResults()); n != 6 || g.count() != 2 {
-			t.Errorf("%d of 6 results came in %d streams, want 2", n, g.count())
+		if n := len(second.heard().GetTaskResults()); n != 12 || g.count() != 2 {
+			t.Errorf("%d of 12 results came in %d streams, want 2", n, g.count())
 		}
 	})
 }
@@ -379,6 +385,7 @@ func TestASecondAttemptMayBeginWhileTheFirstEnds(t *testing.T) {
 			t.Errorf("got %v, want the result of attempt 2", results)
 		}
 		close(gate)
+		synctest.Wait()
 		s.give(t, ackTasks(attempt(1, 1, 2)))
 		if got := s.heard(); len(got.GetTaskResults()) != 1 || got.GetTaskCredits() != 4 {
 			t.Errorf("%d results and %d places granted, want 1 and 4", len(got.GetTaskResults()), got.GetTaskCredits())

@@ -1,0 +1,590 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/wire"
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/client"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errCut = status.Error(codes.Unavailable, "the line is cut")
+
+// gateway is a scripted server: it notes the calls of every stream, and answers them as the test says.
+type gateway struct {
+	apiv1.UnimplementedClientServiceServer
+
+	t      *testing.T
+	conns  chan net.Conn
+	closed chan struct{}
+
+	mu      sync.Mutex
+	down    bool
+	refuse  error
+	silent  bool // no answers
+	maxOpen int32
+	answer  func(n int, call *apiv1.ClientCall) *apiv1.ClientResponse // nil gives none
+	streams []*stream
+	wires   []net.Conn
+}
+
+type stream struct {
+	end  chan error
+	send chan *apiv1.ConnectResponse
+
+	mu    sync.Mutex
+	calls []*apiv1.ClientCall
+}
+
+func (s *stream) got() []*apiv1.ClientCall {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*apiv1.ClientCall(nil), s.calls...)
+}
+
+func (s *stream) cut(err error) {
+	s.end <- err
+	synctest.Wait()
+}
+
+func (g *gateway) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.conns:
+		return c, nil
+	case <-g.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (g *gateway) Close() error   { close(g.closed); return nil }
+func (g *gateway) Addr() net.Addr { return &net.UnixAddr{Name: "fake"} }
+
+func (g *gateway) set(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+func (g *gateway) dial(ctx context.Context, _ string) (net.Conn, error) {
+	g.mu.Lock()
+	down := g.down
+	g.mu.Unlock()
+	if down {
+		return nil, net.ErrClosed
+	}
+	here, there := net.Pipe()
+	select {
+	case g.conns <- there:
+		g.set(func() { g.wires = append(g.wires, there) })
+		return here, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (g *gateway) Connect(cs grpc.BidiStreamingServer[apiv1.ConnectRequest, apiv1.ConnectResponse]) error {
+	if _, err := cs.Recv(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	s := &stream{end: make(chan error, 1), send: make(chan *apiv1.ConnectResponse, 10_000)}
+	refuse, maxOpen := g.refuse, g.maxOpen
+	if refuse == nil {
+		g.streams = append(g.streams, s)
+	}
+	g.mu.Unlock()
+	if refuse != nil {
+		return refuse
+	}
+	if err := cs.Send(&apiv1.ConnectResponse{Welcome: &apiv1.ClientWelcome{MaxOpenCalls: maxOpen}}); err != nil {
+		return err
+	}
+	broken := make(chan error, 1)
+	go func() {
+		for {
+			r, err := cs.Recv()
+			if err != nil {
+				broken <- err
+				return
+			}
+			s.mu.Lock()
+			s.calls = append(s.calls, r.GetCalls()...)
+			n := len(s.calls)
+			s.mu.Unlock()
+			g.mu.Lock()
+			answer := g.answer
+			g.mu.Unlock()
+			for i, call := range r.GetCalls() {
+				if answer == nil || call.GetAbandon() != nil {
+					continue
+				}
+				if response := answer(n-len(r.GetCalls())+i, call); response != nil {
+					response.Call = call.GetCall()
+					s.send <- &apiv1.ConnectResponse{Responses: []*apiv1.ClientResponse{response}}
+				}
+			}
+		}
+	}()
+	for {
+		select {
+		case r := <-s.send:
+			if err := cs.Send(r); err != nil {
+				return err
+			}
+		case err := <-s.end:
+			return err
+		case <-broken:
+			return nil
+		}
+	}
+}
+
+func (g *gateway) count() int {
+	synctest.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.streams)
+}
+
+func (g *gateway) stream(n int) *stream {
+	g.t.Helper()
+	for range 10_000 {
+		if g.count() > n {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.streams[n]
+		}
+		time.Sleep(10 * time.Millisecond) // of the bubble's clock
+	}
+	g.t.Fatalf("stream %d never came", n)
+	return nil
+}
+
+// dialled serves and makes a client.
+func dialled(t *testing.T, o client.Options, change func(*gateway)) (*gateway, *client.Client) {
+	t.Helper()
+	g := &gateway{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), maxOpen: 4096, answer: started}
+	if change != nil {
+		change(g)
+	}
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(wire.MaxMessageBytes+64<<10), grpc.WaitForHandlers(true))
+	apiv1.RegisterClientServiceServer(server, g)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(g)
+	}()
+	o.DialOptions = append(o.DialOptions, grpc.WithContextDialer(g.dial))
+	c, err := client.Dial("passthrough:fake", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		server.Stop()
+		<-served
+	})
+	return g, c
+}
+
+// started answers what a server without trouble would.
+func started(_ int, call *apiv1.ClientCall) *apiv1.ClientResponse {
+	switch {
+	case call.GetStart() != nil:
+		return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Start{Start: &apiv1.StartWorkflowResponse{
+			RunId: call.GetStart().GetRunId(), Started: true,
+		}}}
+	case call.GetSignal() != nil:
+		return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Signal{Signal: &apiv1.SignalWorkflowResponse{}}}
+	}
+	return nil
+}
+
+func refusal(code events.Code, retryAfter int64) *apiv1.ClientResponse {
+	return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Error{
+		Error: wire.ToCallError(&events.Error{Code: code, Message: "refused", RetryAfterMs: retryAfter}),
+	}}
+}
+
+func outcome(run events.RunID, s apiv1.Status) *apiv1.ClientResponse {
+	return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Result{Result: &apiv1.GetResultResponse{
+		Outcome: &apiv1.Outcome{WorkflowId: "w", RunId: run.String(), Status: s},
+	}}}
+}
+
+func runID(n byte) events.RunID { return events.MakeRunID(int64(n), [10]byte{n}) }
+
+func start(n byte, bytes int) events.Envelope {
+	return events.Envelope{WorkflowID: "w", RunID: runID(n), Command: events.StartWorkflow{
+		Type: "test.Flow", Input: events.Payload{Encoding: "raw", Data: make([]byte, bytes)},
+	}}
+}
+
+func signal(text string) events.Envelope {
+	return events.Envelope{WorkflowID: "w", Command: events.SignalWorkflow{Name: "s", Input: events.Payload{Encoding: "raw", Data: []byte(text)}}}
+}
+
+func TestCallsThatWereNotAnsweredAreSentAgainAsTheyWere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, func(g *gateway) { g.answer = nil })
+		first := g.stream(0)
+		var calls sync.WaitGroup
+		for _, env := range []events.Envelope{start(1, 10), signal("a")} {
+			calls.Go(func() {
+				if _, err := c.Do(t.Context(), env); err != nil {
+					t.Errorf("%T: %v", env.Command, err)
+				}
+			})
+			synctest.Wait()
+		}
+		before := first.got()
+		first.cut(errCut)
+		g.set(func() { g.answer = started })
+		second := g.stream(1)
+		calls.Wait()
+		after := second.got()
+		if len(before) != 2 || len(after) != 2 {
+			t.Fatalf("%d calls, then %d, want 2 and 2", len(before), len(after))
+		}
+		if before[0].GetStart().GetRunId() != after[0].GetStart().GetRunId() {
+			t.Error("the start came again with another run id")
+		}
+		if id := before[1].GetSignal().GetRequestId(); id == "" || id != after[1].GetSignal().GetRequestId() {
+			t.Errorf("the signal came with request id %q and then %q", id, after[1].GetSignal().GetRequestId())
+		}
+	})
+}
+
+func TestARequestThatIsTooLargeFailsAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, nil)
+		g.stream(0)
+		if _, err := c.Do(t.Context(), start(1, 5<<20)); !errors.Is(err, &events.Error{Code: events.PayloadTooLarge}) {
+			t.Errorf("got %v, want payload_too_large", err)
+		}
+		if _, err := c.Do(t.Context(), start(2, 10)); err != nil || g.count() != 1 {
+			t.Errorf("the next call: %v in %d streams", err, g.count())
+		}
+	})
+}
+
+// Requests that fit one by one do not fit together.
+func TestManyLargeRequestsTravelInSeveralMessages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, func(g *gateway) { g.refuse = errCut })
+		var calls sync.WaitGroup
+		for n := range byte(6) {
+			calls.Go(func() {
+				if _, err := c.Do(t.Context(), start(n+1, 1<<20-1000+int(n%2)*(5<<19))); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // so that small and large ones alternate
+		}
+		g.set(func() { g.refuse = nil })
+		calls.Wait()
+		if g.count() != 1 {
+			t.Errorf("%d streams, want 1", g.count())
+		}
+	})
+}
+
+func TestAnAbandonedCallIsForgottenOnBothSides(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{MaxOpenCalls: 1}, func(g *gateway) { g.answer = nil })
+		s := g.stream(0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Do(ctx, signal("a"))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+		got := s.got()
+		if len(got) != 2 || got[1].GetAbandon() == nil || got[1].GetCall() != got[0].GetCall() {
+			t.Fatalf("got %v, want the call and that it is abandoned", got)
+		}
+		s.send <- &apiv1.ConnectResponse{Responses: []*apiv1.ClientResponse{{ // too late
+			Call: got[0].GetCall(), Response: &apiv1.ClientResponse_Signal{Signal: &apiv1.SignalWorkflowResponse{}},
+		}}}
+		g.set(func() { g.answer = started })
+		if _, err := c.Do(t.Context(), signal("b")); err != nil {
+			t.Errorf("the next call: %v", err)
+		}
+	})
+}
+
+func TestCallsGivenUpWhileTheServerIsGoneAreNeverSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, func(g *gateway) { g.refuse = errCut })
+		for range 100 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			_, err := c.Do(ctx, start(1, 1<<20))
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, err := c.Do(ctx, signal("x")); err == nil || !strings.Contains(err.Error(), "the line is cut") {
+			t.Errorf("got %v, want it to say why there was no answer", err)
+		}
+		g.set(func() { g.refuse = nil })
+		if got := g.stream(0).got(); len(got) != 0 {
+			t.Errorf("%d calls were sent that nobody waits for", len(got))
+		}
+	})
+}
+
+func TestTheServersBoundOfOpenCallsIsKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, func(g *gateway) { g.answer, g.maxOpen = nil, 2 })
+		s := g.stream(0)
+		var calls sync.WaitGroup
+		for n := range 5 {
+			calls.Go(func() {
+				if _, err := c.Do(t.Context(), signal(fmt.Sprint(n))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for want := 2; want <= 5; want++ {
+			got := s.got()
+			if len(got) != want {
+				t.Fatalf("%d calls came, want %d", len(got), want)
+			}
+			s.send <- &apiv1.ConnectResponse{Responses: []*apiv1.ClientResponse{{
+				Call: got[want-2].GetCall(), Response: &apiv1.ClientResponse_Signal{Signal: &apiv1.SignalWorkflowResponse{}},
+			}}}
+		}
+		s.send <- &apiv1.ConnectResponse{Responses: []*apiv1.ClientResponse{{
+			Call: s.got()[4].GetCall(), Response: &apiv1.ClientResponse_Signal{Signal: &apiv1.SignalWorkflowResponse{}},
+		}}}
+		calls.Wait()
+	})
+}
+
+func TestRefusalsForLoadAreTriedAgainAndOthersAreNot(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		code  events.Code
+		after int64
+		calls int // 0 means success in the end
+		took  time.Duration
+	}{
+		"overloaded":        {events.Overloaded, 1500, 0, 3 * time.Second},
+		"not found":         {events.NotFound, 0, 1, 0},
+		"inbox full":        {events.InboxFull, 0, 1, 0},
+		"too long to await": {events.DiskFull, 60_000, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g, c := dialled(t, client.Options{}, func(g *gateway) {
+					g.answer = func(n int, call *apiv1.ClientCall) *apiv1.ClientResponse {
+						if test.calls == 0 && n == 2 {
+							return started(n, call)
+						}
+						return refusal(test.code, test.after)
+					}
+				})
+				s := g.stream(0)
+				began := time.Now()
+				_, err := c.Do(t.Context(), signal("a"))
+				took := time.Since(began)
+				got := s.got()
+				switch {
+				case test.calls == 0 && (err != nil || len(got) != 3 || took != test.took):
+					t.Errorf("%v after %d calls and %s", err, len(got), took)
+				case test.calls > 0 && (!errors.Is(err, &events.Error{Code: test.code}) || len(got) != test.calls):
+					t.Errorf("%v after %d calls", err, len(got))
+				}
+				for _, call := range got {
+					if call.GetSignal().GetRequestId() != got[0].GetSignal().GetRequestId() {
+						t.Error("a repeated signal has another request id: it could happen twice")
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestLoadForTooLongIsReturned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, c := dialled(t, client.Options{}, func(g *gateway) {
+			g.answer = func(int, *apiv1.ClientCall) *apiv1.ClientResponse { return refusal(events.Overloaded, 0) }
+		})
+		began := time.Now()
+		_, err := c.Do(t.Context(), signal("a"))
+		if took := time.Since(began); !errors.Is(err, &events.Error{Code: events.Overloaded}) || took > 11*time.Second {
+			t.Errorf("got %v after %s", err, took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Do(ctx, signal("a")); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, &events.Error{Code: events.Overloaded}) {
+			t.Errorf("got %v, want both the end of the context and the refusal", err)
+		}
+	})
+}
+
+func TestResultWaitsThroughRestartsOfTheServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := 0
+		g, c := dialled(t, client.Options{}, func(g *gateway) {
+			g.answer = func(_ int, call *apiv1.ClientCall) *apiv1.ClientResponse {
+				mu.Lock()
+				defer mu.Unlock()
+				asked++
+				switch {
+				case asked == 1:
+					return outcome(runID(7), apiv1.Status_STATUS_RUNNING) // the server stops and answers at once
+				case call.GetResult().GetRunId() != runID(7).String():
+					t.Errorf("asked for run %q, want the one that was found first", call.GetResult().GetRunId())
+				case asked < 30:
+					return refusal(events.Unavailable, 1000) // not ready yet
+				}
+				return outcome(runID(7), apiv1.Status_STATUS_COMPLETED)
+			}
+		})
+		g.stream(0)
+		done := make(chan error, 1)
+		go func() {
+			out, err := c.Result(t.Context(), flow.RunRef{WorkflowID: "w"})
+			if err == nil && (out.RunID != runID(7) || out.Status != events.StatusCompleted) {
+				err = fmt.Errorf("got %+v", out)
+			}
+			done <- err
+		}()
+		synctest.Wait()
+		g.set(func() { g.refuse = errCut })
+		g.stream(0).cut(errCut)
+		time.Sleep(time.Minute)
+		g.set(func() { g.refuse = nil })
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestARefusedClientSaysWhy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, c := dialled(t, client.Options{}, func(g *gateway) {
+			g.refuse = wire.ToStatus(&events.Error{Code: events.SDKTooNew, Message: "upgrade the server first"}).Err()
+		})
+		for range 2 {
+			if _, err := c.Do(t.Context(), signal("a")); !errors.Is(err, &events.Error{Code: events.SDKTooNew}) {
+				t.Errorf("got %v, want sdk_too_new", err)
+			}
+		}
+	})
+}
+
+// What the server says in the middle of a stream is no verdict about the client.
+func TestAnErrorInTheMiddleOfAStreamIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, nil)
+		g.stream(0).cut(wire.ToStatus(&events.Error{Code: events.InvalidArgument, Message: "that message"}).Err())
+		if _, err := c.Do(t.Context(), signal("a")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseEndsOpenCalls(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*gateway){
+		"while the server is silent": func(g *gateway) { g.answer = nil },
+		"while there is no server":   func(g *gateway) { g.down = true },
+		"while it waits for load": func(g *gateway) {
+			g.answer = func(int, *apiv1.ClientCall) *apiv1.ClientResponse { return refusal(events.Overloaded, 1) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				_, c := dialled(t, client.Options{MaxOpenCalls: 2}, change)
+				done := make(chan error, 3)
+				for range 3 {
+					go func() {
+						_, err := c.Do(t.Context(), signal("a"))
+						done <- err
+					}()
+				}
+				synctest.Wait()
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				for range 3 {
+					if err := <-done; !errors.Is(err, &events.Error{Code: events.Unavailable}) && !errors.Is(err, &events.Error{Code: events.Overloaded}) {
+						t.Errorf("got %v", err)
+					}
+				}
+				if _, err := c.Do(t.Context(), signal("a")); !errors.Is(err, &events.Error{Code: events.Unavailable}) {
+					t.Errorf("a call after Close: %v", err)
+				}
+				if err := c.Close(); err != nil {
+					t.Errorf("a second Close: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestTheClientIsBackSoonAfterALongOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, c := dialled(t, client.Options{}, nil)
+		g.stream(0)
+		g.set(func() {
+			g.down = true
+			for _, w := range g.wires {
+				_ = w.Close()
+			}
+		})
+		time.Sleep(time.Hour)
+		g.set(func() { g.down = false })
+		began := time.Now()
+		if _, err := c.Do(t.Context(), signal("a")); err != nil || time.Since(began) > 6*time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+func TestABadAddressIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	if _, err := client.Dial("\x00://", client.Options{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:7481") {
+		t.Errorf("got %v, want an example of an address", err)
+	}
+}
