@@ -13,8 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
-	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/adapter/sqlite"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/services/gateway"
 )
@@ -43,7 +44,7 @@ type Options struct {
 // Suite is a running suite.
 type Suite struct {
 	store     *pebble.Store
-	model     *memory.ReadModel
+	model     *sqlite.Model
 	pipe      *pipe
 	http      net.Listener
 	grpc      net.Listener
@@ -86,8 +87,13 @@ func (s *Suite) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	blobs := memory.New(memory.Options{}).Blobs()
-	s.model = memory.NewReadModel()
+	blobs, err := files.Open(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return err
+	}
+	if s.model, err = sqlite.Open(ctx, filepath.Join(dir, "readmodel.db")); err != nil {
+		return err
+	}
 	if err := s.listen(ctx, o); err != nil {
 		return err
 	}

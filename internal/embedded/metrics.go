@@ -9,6 +9,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
+	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
 	"github.com/continuo-dev/continuo/services/scheduler/matcher"
 )
@@ -87,7 +88,7 @@ func (m *metrics) watchStore(store *pebble.Store) {
 }
 
 // watch adds what is read from the services when it is asked for.
-func (m *metrics) watch(own *engine.Engine, schedule *scheduler.Scheduler) {
+func (m *metrics) watch(own *engine.Engine, schedule *scheduler.Scheduler, project *projector.Projector) {
 	m.gauge("continuo_engine_partitions_running", "Partitions that have an owner which handles commands.", func() float64 {
 		n := 0
 		for _, p := range own.Health() {
@@ -113,6 +114,16 @@ func (m *metrics) watch(own *engine.Engine, schedule *scheduler.Scheduler) {
 		func() float64 { return waiting(schedule, matcher.Task) })
 	m.gauge("continuo_scheduler_waiting_activations", "Activations that wait for a worker or for their back-off.",
 		func() float64 { return waiting(schedule, matcher.Activation) })
+	m.gauge("continuo_projector_lag_records", "Records of the log that the read model does not have.", func() float64 {
+		lag := uint64(0)
+		for _, p := range project.Stats().Partitions {
+			lag += p.LagRecords
+		}
+		return float64(lag)
+	})
+	m.counter("continuo_projector_events_total", "Events folded into the read model.", func() float64 { return float64(project.Stats().Events) })
+	m.counter("continuo_projector_batches_total", "Batches written to the read model.", func() float64 { return float64(project.Stats().Batches) })
+	m.counter("continuo_projector_rebuilds_total", "How often the read model was built anew.", func() float64 { return float64(project.Stats().Rebuilds) })
 }
 
 func waiting(schedule *scheduler.Scheduler, kind matcher.Kind) float64 {

@@ -16,9 +16,11 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/blobstore"
 	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/gateway"
+	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
 	"github.com/continuo-dev/continuo/services/scheduler/matcher"
 )
@@ -39,9 +41,13 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store, fat
 		Log: log, Commands: log, Index: s.store.DueIndex(), Inbox: box, Clock: now, Observer: observed,
 		Logger: o.Log.With(slog.String("service", "scheduler")), Partitions: partitions(log.Partitions()),
 	}, scheduler.Options{})
-	observed.watch(own, schedule)
+	project := projector.New(projector.Deps{
+		Log: log, Archive: s.store.Archive(), Model: s.model, Clock: now, Logger: o.Log.With(slog.String("service", "projector")),
+		Partitions: partitions(log.Partitions()),
+	}, projector.Options{})
+	observed.watch(own, schedule, project)
 	door, err := gateway.New(gateway.Deps{
-		Sender: log, Follower: log, Partitions: log.Partitions(), Archive: s.store.Archive(), Inbox: box, Reader: s.model, Blobs: blobs,
+		Sender: log, Follower: log, Partitions: log.Partitions(), Archive: s.store.Archive(), Inbox: box, Reader: prompt{s.model, project}, Blobs: blobs,
 		Clock: now, Log: o.Log.With(slog.String("service", "gateway")), Metrics: registry,
 		Health:  func() []gateway.Component { return health(s.store, own, schedule) },
 		Backlog: func() []gateway.QueueBacklog { return backlog(schedule) },
@@ -55,10 +61,24 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store, fat
 	s.group.Add("store", func(ctx context.Context) error { return untilFatal(ctx, fatal) })
 	s.group.Add("engine", own.Run)
 	s.group.Add("scheduler", schedule.Run)
+	s.group.Add("projector", project.Run)
 	s.group.Add("gateway", door.Run)
 	s.group.Start(context.WithoutCancel(ctx))
 	s.serving = true
 	return s.untilReady(ctx, own, schedule, now)
+}
+
+// prompt is a read model whose projector writes at once when somebody waits for it.
+type prompt struct {
+	readmodel.Reader
+
+	project *projector.Projector
+}
+
+// WaitFor returns when the model includes the record.
+func (m prompt) WaitFor(ctx context.Context, p events.Partition, seq events.Seq) error {
+	m.project.Nudge()
+	return m.Reader.WaitFor(ctx, p, seq)
 }
 
 // untilFatal ends when the store can no longer be written: nothing may be acknowledged then.
@@ -187,6 +207,9 @@ func (s *Suite) release() error {
 				errs = append(errs, l.Close())
 			}
 		}
+	}
+	if s.model != nil {
+		errs = append(errs, s.model.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
