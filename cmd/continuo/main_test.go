@@ -28,9 +28,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": serverCommand,
-			"stop":   stopCommand,
-			"replay": replayCommand,
+			"server":   serverCommand,
+			"shutdown": shutdownCommand,
+			"replay":   replayCommand,
 		},
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,10 +26,11 @@ type serverKey struct{}
 
 // server is the server of a script: one process at a time.
 type server struct {
-	vars    []string
+	vars    []string // the environment that scripts begin with
 	process *exec.Cmd
 	out     bytes.Buffer
-	logged  chan string // all of its log, once it has ended
+	log     strings.Builder
+	logged  chan struct{} // closed when all of the log is there: the process has ended
 }
 
 // serverCommand starts a server on free ports, waits until it is ready and tells its addresses in CONTINUO_ADDR and HTTP:
@@ -42,8 +44,12 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("a server is running")
 	}
 	s.out.Reset()
+	s.log.Reset()
 	s.process = exec.Command("continuo", append(args, "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")...)
-	s.process.Env, s.process.Dir, s.process.Stdout = s.vars, ts.MkAbs("."), &s.out
+	s.process.Env, s.process.Dir, s.process.Stdout = slices.Clone(s.vars), ts.MkAbs("."), &s.out
+	for _, name := range []string{"XDG_DATA_HOME", "CONTINUO_CONFIG", "CONTINUO_DATA"} { // those that scripts set
+		s.process.Env = append(s.process.Env, name+"="+ts.Getenv(name))
+	}
 	stderr, err := s.process.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.process.Start())
@@ -54,15 +60,15 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	})
 	addresses := make(chan []string, 1)
-	s.logged = make(chan string, 1)
-	go func() { s.logged <- readLog(stderr, addresses) }()
+	s.logged = make(chan struct{})
+	go s.readLog(stderr, addresses)
 	select {
 	case found := <-addresses:
 		ts.Setenv("HTTP", "http://"+found[1])
 		ts.Setenv("CONTINUO_ADDR", found[2])
 		ts.Check(awaitReady("http://" + found[1] + "/readyz"))
-	case log := <-s.logged:
-		ts.Fatalf("the server ended: %s", log)
+	case <-s.logged:
+		ts.Fatalf("the server ended: %s", s.log.String())
 	case <-time.After(patience):
 		ts.Fatalf("the server does not serve after %s", patience)
 	}
@@ -70,16 +76,15 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 var serving = regexp.MustCompile(`msg"?[=:]"?serving"?.*http_addr"?[=:]"?([0-9.:]+).*grpc_addr"?[=:]"?([0-9.:]+)`)
 
-// readLog returns all of the log, and the addresses as soon as they are in it.
-func readLog(stderr io.Reader, addresses chan<- []string) string {
-	var log strings.Builder
+// readLog keeps all of the log, and passes the addresses on as soon as they are in it.
+func (s *server) readLog(stderr io.Reader, addresses chan<- []string) {
+	defer close(s.logged)
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		log.WriteString(lines.Text() + "\n")
+		s.log.WriteString(lines.Text() + "\n")
 		if found := serving.FindStringSubmatch(lines.Text()); found != nil {
 			addresses <- found
 		}
 	}
-	return log.String()
 }
 
 func awaitReady(url string) error {
@@ -115,9 +120,9 @@ func (s *server) end() error {
 	return err
 }
 
-// stopCommand ends the server, in order or with kill -9, and leaves what it printed in the files server.out and server.log:
-// stop [kill].
-func stopCommand(ts *testscript.TestScript, neg bool, args []string) {
+// shutdownCommand ends the server, in order or with kill -9, and leaves what it printed in the files server.out and server.log:
+// shutdown [kill].
+func shutdownCommand(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value(serverKey{}).(*server)
 	if neg || s.process == nil {
 		ts.Fatalf("no server is running")
@@ -127,10 +132,8 @@ func stopCommand(ts *testscript.TestScript, neg bool, args []string) {
 		signal = syscall.SIGKILL
 	}
 	ts.Check(s.process.Process.Signal(signal))
-	log := <-s.logged
-	err := s.process.Wait()
-	s.process = nil
-	ts.Check(os.WriteFile(ts.MkAbs("server.log"), []byte(log), 0o600))
+	err := s.end()
+	ts.Check(os.WriteFile(ts.MkAbs("server.log"), []byte(s.log.String()), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs("server.out"), s.out.Bytes(), 0o600))
 	if _, killed := errors.AsType[*exec.ExitError](err); killed && signal == syscall.SIGKILL {
 		err = nil
