@@ -187,7 +187,7 @@ func lockStopped(dir string) (unlock func(), err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w; stop the server first", dir, ErrInUse), f.Close())
 	}
-	return func() { _ = f.Close() }, nil // only a lock was held
+	return func() { _ = unlockDir(f) }, nil // only a lock was held
 }
 
 func diskBytes(dir string) (size int64) {

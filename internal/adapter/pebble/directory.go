@@ -127,6 +127,12 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockDir releases a lock. It says so before the file is closed: a child that this process is just starting shares the file
+// until it runs, and would hold the lock that long.
+func unlockDir(lock *os.File) error {
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+}
+
 func newFormat(partitions int, now time.Time) (Format, error) {
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {

@@ -112,7 +112,7 @@ func Open(dir string, o Options) (*Store, error) {
 		if s.db != nil {
 			err = errors.Join(err, s.db.Close())
 		}
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, unlockDir(lock))
 	}
 	return s, nil
 }
@@ -214,7 +214,7 @@ func (s *Store) close() error {
 	var err error
 	if fatal := s.fatalErr.Load(); fatal != nil {
 		// Pebble's locks and files are in an unknown state; only the end of the process frees them.
-		return errors.Join(fmt.Errorf("the store failed: %w", *fatal), s.lock.Close())
+		return errors.Join(fmt.Errorf("the store failed: %w", *fatal), unlockDir(s.lock))
 	}
 	mark, err := newMark()
 	if err == nil {
@@ -229,7 +229,7 @@ func (s *Store) close() error {
 	if err == nil {
 		err = writeFile(s.dir, fileClean, []byte(mark+"\n"))
 	}
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, unlockDir(s.lock))
 }
 
 // fail stops the store for good.
