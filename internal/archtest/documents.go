@@ -139,7 +139,8 @@ func checkSnippets(document source, read func(string) (string, error)) []finding
 	return findings
 }
 
-// region returns the lines of a named region without their common indentation, or all lines when name is empty.
+// region returns the lines of a named region without their common indentation and without blank lines around them, or all
+// lines when name is empty.
 func region(content, name string) (string, bool) {
 	lines := strings.Split(strings.TrimRight(content, "\n"), "\n")
 	if name != "" {
@@ -167,5 +168,5 @@ func region(content, name string) (string, bool) {
 			lines[i] = strings.TrimPrefix(lines[i], "\t")
 		}
 	}
-	return strings.Join(lines, "\n"), true
+	return strings.Trim(strings.Join(lines, "\n"), "\n"), true
 }
