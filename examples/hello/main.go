@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
@@ -41,25 +42,14 @@ func runWelcome(ctx flow.Context, name string) (string, error) {
 // endregion
 
 func main() {
-	if err := run(context.Background()); err != nil {
-		log.Fatal(err)
-	}
-}
-
-func run(ctx context.Context) error {
+	ctx := context.Background()
 	suite, err := embedded.Start(ctx, embedded.Options{}, welcome.With(runWelcome), flow.Service[Greeter](greeter{}))
 	if err != nil {
-		return err
+		log.Fatal(err)
 	}
-	defer suite.Close()
-	started, err := welcome.Start(ctx, suite, "Ada", flow.ID("hello"))
-	if err != nil {
-		return err
-	}
-	greeting, err := started.Result(ctx)
-	if err != nil {
-		return err
+	greeting, err := welcome.Run(ctx, suite, "Ada", flow.ID("hello"))
+	if err = errors.Join(err, suite.Close()); err != nil {
+		log.Fatal(err)
 	}
 	fmt.Println(greeting)
-	return nil
 }

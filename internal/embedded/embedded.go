@@ -49,6 +49,7 @@ type Suite struct {
 	http      net.Listener
 	grpc      net.Listener
 	group     *lifecycle.Group
+	fatal     chan error // has why the store cannot be written
 	temporary string
 	serving   bool
 	closing   sync.Once
@@ -74,16 +75,8 @@ func (s *Suite) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	fatal := make(chan error, 1)
-	s.store, err = pebble.Open(dir, pebble.Options{
-		DiskReserve: o.DiskReserveBytes, Logger: o.Log,
-		OnFatal: func(err error) {
-			select {
-			case fatal <- err:
-			default:
-			}
-		},
-	})
+	s.fatal = make(chan error, 1)
+	s.store, err = pebble.Open(dir, pebble.Options{DiskReserve: o.DiskReserveBytes, Logger: o.Log, OnFatal: s.broke})
 	if err != nil {
 		return err
 	}
@@ -97,7 +90,15 @@ func (s *Suite) open(ctx context.Context, o Options) error {
 	if err := s.listen(ctx, o); err != nil {
 		return err
 	}
-	return s.start(ctx, o, blobs, fatal)
+	return s.start(ctx, o, blobs)
+}
+
+// broke stops the suite because the store can no longer be written. It does not block.
+func (s *Suite) broke(err error) {
+	select {
+	case s.fatal <- err:
+	default:
+	}
 }
 
 // directory returns the data directory, a throw-away one if dir is empty.

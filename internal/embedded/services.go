@@ -26,7 +26,7 @@ import (
 )
 
 // start makes the services and runs them: the engine first, the gateway last, so that the gateway stops first.
-func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store, fatal <-chan error) error {
+func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) error {
 	log, registry, now := s.store.Journal(), prometheus.NewRegistry(), clock.Real()
 	box := memory.NewInbox()
 	observed := newMetrics(registry, s.store)
@@ -58,7 +58,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store, fat
 	if err != nil {
 		return err
 	}
-	s.group.Add("store", func(ctx context.Context) error { return untilFatal(ctx, fatal) })
+	s.group.Add("store", func(ctx context.Context) error { return untilFatal(ctx, s.fatal) })
 	s.group.Add("engine", own.Run)
 	s.group.Add("scheduler", schedule.Run)
 	s.group.Add("projector", project.Run)
@@ -115,7 +115,7 @@ func (s *Suite) untilReady(ctx context.Context, own *engine.Engine, schedule *sc
 		case <-ctx.Done():
 			return fmt.Errorf("the start was given up while %s: %w", cmp.Or(waiting, "the scheduler recovers"), ctx.Err())
 		case <-s.group.Stopping():
-			return errors.Join(errors.New("a service failed at its start"), s.group.Wait())
+			return errors.New("a service failed at its start") // which one and why comes from the group
 		case <-timer.C():
 			timer.Reset(readyPoll)
 		}

@@ -44,6 +44,8 @@ type Suite struct {
 	inner   *embedded.Suite
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	done    chan struct{}
+	ended   chan struct{} // closed when the worker has ended
 	worker  error
 	closing sync.Once
 	closed  error
@@ -60,8 +62,10 @@ func Start(ctx context.Context, o Options, code ...flow.Binding) (*Suite, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Suite{inner: inner}
-	if err := s.begin(o, code); err != nil {
+	s := &Suite{inner: inner, done: make(chan struct{})}
+	err = s.begin(o, code)
+	go s.watch() // ends with Close
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -94,12 +98,27 @@ func (s *Suite) begin(o Options, code []flow.Binding) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.running.Go(func() { s.worker = w.Run(ctx) })
+	ended := make(chan struct{})
+	s.running.Go(func() {
+		defer close(ended)
+		s.worker = w.Run(ctx)
+	})
+	s.ended = ended
 	return nil
 }
 
-// Done is closed when the suite begins to stop: by Close, or because it cannot go on (a disk that fails). Close tells why.
-func (s *Suite) Done() <-chan struct{} { return s.inner.Done() }
+// watch closes done when a part of the suite has ended.
+func (s *Suite) watch() {
+	defer close(s.done)
+	select {
+	case <-s.inner.Done():
+	case <-s.ended: // nil, and so never, without a worker
+	}
+}
+
+// Done is closed when the suite begins to stop: by Close, or because it cannot go on (a disk that fails, a worker that is
+// refused). Close tells why.
+func (s *Suite) Done() <-chan struct{} { return s.done }
 
 // HTTPAddr returns the address that REST is served on, "in-process" when there is none.
 func (s *Suite) HTTPAddr() string { return s.inner.HTTPAddr() }
@@ -112,15 +131,26 @@ func (s *Suite) GRPCAddr() string { return s.inner.GRPCAddr() }
 func (s *Suite) Close() error {
 	s.closing.Do(func() {
 		var errs []error
+		select {
+		case <-s.inner.Done():
+			// There is no server to drain to: the worker ends with its client. What it did comes again at the next start.
+			if s.Client != nil {
+				errs = append(errs, s.Client.Close())
+			}
+		default:
+		}
 		if s.stop != nil {
 			s.stop()
 			s.running.Wait()
-			errs = append(errs, s.worker)
+			if !errors.Is(s.worker, worker.ErrClientClosed) {
+				errs = append(errs, s.worker)
+			}
 		}
 		if s.Client != nil {
 			errs = append(errs, s.Client.Close())
 		}
 		errs = append(errs, s.inner.Close())
+		<-s.done
 		s.closed = errors.Join(errs...)
 	})
 	return s.closed
