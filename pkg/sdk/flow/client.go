@@ -8,7 +8,7 @@ import (
 )
 
 // Client is how definitions reach a server: a connection (client.Client), a server in the same process
-// (embedded.Server) or a test's (flowtest.Env).
+// (embedded.Suite) or a test's (flowtest.Env).
 type Client interface {
 	// Do sends a command and returns its answer. A refusal is returned as an *events.Error. An empty namespace means the
 	// client's. It may be sent several times until there is an answer, as what it asks for happens once.
