@@ -17,6 +17,9 @@ type Config struct {
 	Grace time.Duration
 	// ActivationDeadline bounds an activation from its delivery or last heartbeat; 10 s.
 	ActivationDeadline time.Duration
+	// Stall is how late a turn may be. A later one says that this process did not run, and what workers sent meanwhile
+	// lies unread: deadlines wait for as long again, so that they are heard first; 1 s.
+	Stall time.Duration
 	// SaveHeartbeats is the least time between two details of one attempt that are made durable; 10 s.
 	SaveHeartbeats time.Duration
 	// MaxCalls bounds the clients' calls that wait for an answer or for the end of a run; 100,000.
@@ -32,6 +35,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.ActivationDeadline <= 0 {
 		c.ActivationDeadline = 10 * time.Second
+	}
+	if c.Stall <= 0 {
+		c.Stall = time.Second
 	}
 	if c.SaveHeartbeats <= 0 {
 		c.SaveHeartbeats = 10 * time.Second
@@ -67,8 +73,10 @@ type Core struct {
 	started *fifo[events.RunID, events.WorkflowID]
 
 	deadlines deadlines
-	out       []Output
-	report    Report
+	// hearing is until when no deadline counts, because the process did not run when it should have.
+	hearing events.Time
+	out     []Output
+	report  Report
 }
 
 // New makes a Core.
@@ -100,6 +108,9 @@ func New(config Config) *Core {
 // is valid until the next Turn.
 func (c *Core) Turn(now events.Time, in []Input) []Output {
 	c.now = max(c.now, now)
+	if due := c.deadlines.next(); due > c.hearing && due.Add(c.config.Stall) < c.now {
+		c.hearing = c.now.Add(c.config.Stall)
+	}
 	c.out = c.out[:0]
 	for _, i := range in {
 		c.handle(i)
@@ -110,7 +121,13 @@ func (c *Core) Turn(now events.Time, in []Input) []Output {
 }
 
 // Wake returns when the next Turn is needed at the latest; 0 means only when there is input.
-func (c *Core) Wake() events.Time { return c.deadlines.next() }
+func (c *Core) Wake() events.Time {
+	next := c.deadlines.next()
+	if next == 0 {
+		return 0
+	}
+	return max(next, c.hearing)
+}
 
 // Stats are numbers for metrics.
 type Stats struct {

@@ -77,6 +77,9 @@ func (d *deadlines) remove(r *reminder) {
 
 // expire lets everything that is due act.
 func (c *Core) expire() {
+	if c.now < c.hearing {
+		return
+	}
 	for len(c.deadlines.entries) > 0 && c.deadlines.entries[0].at <= c.now {
 		r := c.deadlines.entries[0]
 		again := r.of.expire(c)
