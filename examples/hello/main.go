@@ -1,12 +1,11 @@
-// Command hello is the smallest complete Continuo program: a service, a workflow that pilots it, and the whole suite, a
-// worker and a client in one process.
+// Command hello is the smallest complete program: a service, a workflow, and the suite with worker and client in one process.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"os"
 	"strings"
 
 	"github.com/continuo-dev/continuo/pkg/embedded"
@@ -24,6 +23,7 @@ type Greeter interface {
 type greeter struct{}
 
 func (greeter) Greet(_ context.Context, name string) (string, error) { return "Hello, " + name, nil }
+
 func (greeter) Shout(_ context.Context, text string) (string, error) {
 	return strings.ToUpper(text) + "!", nil
 }
@@ -42,14 +42,18 @@ func runWelcome(ctx flow.Context, name string) (string, error) {
 // endregion
 
 func main() {
-	ctx := context.Background()
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
 	suite, err := embedded.Start(ctx, embedded.Options{}, welcome.With(runWelcome), flow.Service[Greeter](greeter{}))
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	greeting, err := welcome.Run(ctx, suite, "Ada", flow.ID("hello"))
-	if err = errors.Join(err, suite.Close()); err != nil {
-		log.Fatal(err)
-	}
 	fmt.Println(greeting)
+	return errors.Join(err, suite.Close())
 }

@@ -193,6 +193,29 @@ func TestEveryPrimitiveThroughTheWholeSuite(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a repeated start is one run", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		first, err := sum.Start(ctx, suite, []int{1}, flow.ID("repeated"), flow.RequestID("order 1"))
+		if err == nil {
+			t.Fatal("a request id with a space was taken")
+		}
+		first, err = sum.Start(ctx, suite, []int{1}, flow.ID("repeated"), flow.RequestID("order-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.Result(ctx); err != nil {
+			t.Fatal(err)
+		}
+		again, err := sum.Start(ctx, suite, []int{1}, flow.ID("repeated"), flow.RequestID("order-1"))
+		if err != nil || again.RunID() != first.RunID() {
+			t.Errorf("the same request started run %s after %s: %v", again.RunID(), first.RunID(), err)
+		}
+		other, err := sum.Start(ctx, suite, []int{1}, flow.ID("repeated"), flow.RequestID("order-2"))
+		if err != nil || other.RunID() == first.RunID() {
+			t.Errorf("another request got run %s again: %v", other.RunID(), err)
+		}
+	})
 	t.Run("steps and timer", func(t *testing.T) {
 		t.Parallel()
 		run, err := steps.Start(within(t), suite, 10)

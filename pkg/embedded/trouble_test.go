@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -266,7 +267,7 @@ func TestCodeThatDoesNotFitIsVisibleUntilFittingCodeComes(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second := start(t, build("two"), pilot.With(func(ctx flow.Context, in string) (string, error) {
+	second := start(t, build("two"), pilot.With(func(ctx flow.Context, _ string) (string, error) {
 		return signalled.Next(ctx).Await(ctx) // the call is gone
 	}), code)
 	if err := signalled.Send(ctx, second, "pilot/2", "went on"); err != nil {
@@ -322,7 +323,7 @@ func TestAPoisonWorkflowThatLoopsHarmsNoOther(t *testing.T) {
 	suite := start(t, embedded.Options{Worker: worker.Options{Watchdog: 200 * time.Millisecond}},
 		poison.With(func(flow.Context, string) (string, error) {
 			for !stop.Load() {
-				time.Sleep(time.Millisecond)
+				runtime.Gosched()
 			}
 			return "", nil
 		}),

@@ -38,7 +38,6 @@ type gateway struct {
 	mu      sync.Mutex
 	down    bool
 	refuse  error
-	silent  bool // no answers
 	maxOpen int32
 	answer  func(n int, call *apiv1.ClientCall) *apiv1.ClientResponse // nil gives none
 	streams []*stream
@@ -151,8 +150,8 @@ func (g *gateway) Connect(cs grpc.BidiStreamingServer[apiv1.ConnectRequest, apiv
 			}
 		case err := <-s.end:
 			return err
-		case <-broken:
-			return nil
+		case err := <-broken:
+			return err
 		}
 	}
 }
@@ -168,9 +167,9 @@ func (g *gateway) stream(n int) *stream {
 	g.t.Helper()
 	for range 10_000 {
 		if g.count() > n {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.streams[n]
+			var s *stream
+			g.set(func() { s = g.streams[n] })
+			return s
 		}
 		time.Sleep(10 * time.Millisecond) // of the bubble's clock
 	}

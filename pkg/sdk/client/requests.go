@@ -114,10 +114,10 @@ func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Du
 
 // repeat makes a call until it is answered by something else than a refusal for load. It waits for at most the given time in
 // all; the time in which no server is reached does not count.
-func (c *Client) repeat(ctx context.Context, atMost time.Duration, make func() *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
-	delay, waited := reconnectMin, time.Duration(0)
+func (c *Client) repeat(ctx context.Context, atMost time.Duration, message func() *apiv1.ClientCall) (*apiv1.ClientResponse, error) {
+	delay, waited := reconnectFirst, time.Duration(0)
 	for {
-		response, err := c.calls.do(ctx, make())
+		response, err := c.calls.do(ctx, message())
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +133,7 @@ func (c *Client) repeat(ctx context.Context, atMost time.Duration, make func() *
 		if !sleep(ctx, wait) {
 			return nil, fmt.Errorf("%w; the server's last answer: %w", ctx.Err(), e)
 		}
-		delay = min(2*delay, reconnectMax)
+		delay = min(2*delay, reconnectMost)
 	}
 }
 

@@ -30,8 +30,8 @@ const (
 
 // Back-off between attempts to reach the server.
 const (
-	reconnectMin = 50 * time.Millisecond
-	reconnectMax = 2 * time.Second
+	reconnectFirst = 50 * time.Millisecond
+	reconnectMost  = 2 * time.Second
 	// steadyTime is how long a connection lasts that the next loss of one is not blamed on.
 	steadyTime = time.Second
 )
@@ -167,7 +167,7 @@ func (c *calls) signal() {
 
 // run keeps a stream until ctx ends or the server refuses this client for good.
 func (c *calls) run(ctx context.Context) {
-	delay := reconnectMin
+	delay := reconnectFirst
 	for {
 		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := c.stream(ctx)
@@ -181,12 +181,12 @@ func (c *calls) run(ctx context.Context) {
 			return
 		}
 		if welcomed && time.Since(began) >= steadyTime { //nolint:forbidigo // as above
-			delay = reconnectMin
+			delay = reconnectFirst
 		}
 		if !sleep(ctx, delay/2+mathrand.N(delay/2+1)) { // many clients must not come back at the same moment
 			continue
 		}
-		delay = min(2*delay, reconnectMax)
+		delay = min(2*delay, reconnectMost)
 	}
 }
 
@@ -239,13 +239,13 @@ func (c *calls) stream(ctx context.Context) (welcomed bool, err error) {
 	}
 	c.welcomed(first.GetWelcome())
 	received := make(chan error, 1)
-	go func() { received <- c.receive(stream) }()
-	sent := c.send(ctx, stream, received)
+	go func() {
+		received <- c.receive(stream)
+		cancel()
+	}()
+	c.send(ctx, stream)
 	cancel()
-	if sent == nil {
-		sent = <-received
-	}
-	return true, sent
+	return true, <-received
 }
 
 // welcomed queues every open call, in the order they were made.
@@ -261,26 +261,18 @@ func (c *calls) welcomed(welcome *apiv1.ClientWelcome) {
 	c.signal()
 }
 
-// send writes queued calls in batches until the stream fails or the receiver ends. It returns nil when the receiver knows
-// the reason.
-func (c *calls) send(ctx context.Context, stream grpc.BidiStreamingClient[apiv1.ConnectRequest, apiv1.ConnectResponse], received chan error) error {
+// send writes queued calls in batches until the stream fails or ctx ends; the receiver learns why.
+func (c *calls) send(ctx context.Context, stream grpc.BidiStreamingClient[apiv1.ConnectRequest, apiv1.ConnectResponse]) {
 	for {
+		for batch := c.next(); len(batch) > 0; batch = c.next() {
+			if stream.Send(&apiv1.ConnectRequest{Calls: batch}) != nil {
+				return
+			}
+		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-received:
-			received <- err
-			return nil
+			return
 		case <-c.wake:
-		}
-		for {
-			batch := c.next()
-			if len(batch) == 0 {
-				break
-			}
-			if err := stream.Send(&apiv1.ConnectRequest{Calls: batch}); err != nil {
-				return nil
-			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -50,7 +51,6 @@ type stream struct {
 	end   chan error
 
 	mu    sync.Mutex
-	over  bool
 	said  []*apiv1.WorkRequest
 	given []*apiv1.WorkResponse
 }
@@ -134,11 +134,6 @@ func (g *gateway) Work(ws grpc.BidiStreamingServer[apiv1.WorkRequest, apiv1.Work
 			s.mu.Unlock()
 		}
 	}()
-	defer func() {
-		s.mu.Lock()
-		s.over = true
-		s.mu.Unlock()
-	}()
 	for {
 		select {
 		case r := <-s.send:
@@ -146,7 +141,7 @@ func (g *gateway) Work(ws grpc.BidiStreamingServer[apiv1.WorkRequest, apiv1.Work
 				return err
 			}
 		case err := <-s.end:
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
@@ -167,9 +162,9 @@ func (g *gateway) stream(n int) *stream {
 	g.t.Helper()
 	for range 10_000 {
 		if g.count() > n {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.streams[n]
+			var s *stream
+			g.set(func() { s = g.streams[n] })
+			return s
 		}
 		time.Sleep(10 * time.Millisecond) // of the bubble's clock
 	}
@@ -249,13 +244,6 @@ func (s *stream) heard() *apiv1.WorkRequest {
 	return sum
 }
 
-func (s *stream) ended() bool {
-	synctest.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over
-}
-
 // running is a worker under test.
 type running struct {
 	t      *testing.T
@@ -285,7 +273,9 @@ func (g *gateway) run(parts ...worker.Option) *running {
 	go func() { r.done <- w.Run(ctx) }()
 	g.t.Cleanup(func() {
 		stop()
-		<-r.done
+		if err := <-r.done; err != nil {
+			g.t.Logf("Run: %v", err)
+		}
 		_ = c.Close()
 		g.server.Stop()
 		<-served

@@ -100,7 +100,7 @@ func TestDrainGoesOnOverAReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		g := newGateway(t)
-		r := g.run(quiet(worker.Options{}), work.With(func(ctx context.Context, in string) (string, error) {
+		r := g.run(quiet(worker.Options{}), work.With(func(_ context.Context, in string) (string, error) {
 			<-gate
 			return in, nil
 		}))

@@ -21,8 +21,8 @@ import (
 
 // Back-off between attempts to reach the server.
 const (
-	reconnectMin = 50 * time.Millisecond
-	reconnectMax = 5 * time.Second
+	reconnectFirst = 50 * time.Millisecond
+	reconnectMost  = 5 * time.Second
 	// steadyTime is how long a connection lasts that the next loss of one is not blamed on.
 	steadyTime = time.Second
 )
@@ -35,7 +35,7 @@ var ErrClientClosed = errors.New("worker: its client was closed")
 // connect keeps a session with the server until ctx ends (nil), the server refuses this worker for good (the refusal) or the
 // client is closed.
 func (w *Worker) connect(ctx context.Context) error {
-	delay := reconnectMin
+	delay := reconnectFirst
 	for {
 		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := w.session(ctx)
@@ -49,14 +49,14 @@ func (w *Worker) connect(ctx context.Context) error {
 			return refused
 		}
 		if welcomed && time.Since(began) >= steadyTime { //nolint:forbidigo // as above
-			delay = reconnectMin
+			delay = reconnectFirst
 		}
 		wait := delay/2 + mathrand.N(delay/2+1) // many workers must not come back at the same moment
 		w.log.Warn("no connection to the server", slog.String("reason", reason(err)), slog.Duration("next_try", wait))
 		if !sleep(ctx, wait) {
 			return nil
 		}
-		delay = min(2*delay, reconnectMax)
+		delay = min(2*delay, reconnectMost)
 	}
 }
 
