@@ -24,9 +24,15 @@ func (p *Payload) fields(c *coder) {
 	text(c, 1, "encoding", &p.Encoding)
 	c.data(2, "data", &p.Data)
 	text(c, 3, "blob", &p.Blob)
-	size := uint64(p.BlobBytes)
+	c.blobBytes(&p.BlobBytes)
+}
+
+func (c *coder) blobBytes(p *int64) {
+	size := uint64(*p)
 	number(c, 4, "blob_bytes", &size)
-	p.BlobBytes = int64(size)
+	if c.mode == decoding || c.mode == parsing { // what is encoded may be shared and is only read
+		*p = int64(size)
+	}
 }
 
 // jsonFields inlines JSON as it is; everything else is base64.
@@ -49,9 +55,7 @@ func (p *Payload) jsonFields(c *coder) {
 		c.data(2, "data", &p.Data)
 	}
 	text(c, 3, "blob", &p.Blob)
-	size := uint64(p.BlobBytes)
-	number(c, 4, "blob_bytes", &size)
-	p.BlobBytes = int64(size)
+	c.blobBytes(&p.BlobBytes)
 }
 
 // inlines reports whether the payload is JSON that comes back byte for byte when it is written into other JSON.
@@ -225,26 +229,25 @@ func (r *SignalRead) fields(c *coder) {
 
 func (c *coder) signalReads(num protowire.Number, name string, p *[]SignalRead) {
 	for l := c.list(num, name, len(*p)); c.more(&l); {
-		*p = grow(*p, l.i)
+		grow(p, l.i)
 		for m := c.item(&l); c.in(&m); {
 			(*p)[l.i].fields(c)
 		}
 	}
 }
 
-// grow makes s[i] exist.
-func grow[T any](s []T, i int) []T {
-	if i == len(s) {
+// grow makes (*s)[i] exist. It writes only if it does not: what is encoded may be shared and is only read.
+func grow[T any](s *[]T, i int) {
+	if i == len(*s) {
 		var zero T
-		s = append(s, zero)
+		*s = append(*s, zero)
 	}
-	return s
 }
 
 func (w *WaitSet) fields(c *coder) {
 	c.flag(1, "now", &w.Now)
 	for l := c.list(2, "any", len(w.Any)); c.more(&l); {
-		w.Any = grow(w.Any, l.i)
+		grow(&w.Any, l.i)
 		for m := c.item(&l); c.in(&m); {
 			w.Any[l.i].fields(c)
 		}
@@ -260,7 +263,7 @@ func (c *coder) waitSet(num protowire.Number, name string, w *WaitSet) {
 func (g *WaitGroup) fields(c *coder) {
 	c.steps(1, "steps", &g.Steps)
 	for l := c.list(2, "signals", len(g.Signals)); c.more(&l); {
-		g.Signals = grow(g.Signals, l.i)
+		grow(&g.Signals, l.i)
 		for m := c.item(&l); c.in(&m); {
 			g.Signals[l.i].fields(c)
 		}

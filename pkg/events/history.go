@@ -130,7 +130,7 @@ func (u *Unknown) ofHistory() *Unknown {
 func (u *Unknown) fields(c *coder) {
 	c.data(0, "fields", &u.Fields)
 	for l := c.list(0, "events", len(u.Parts)); c.more(&l); {
-		u.Parts = grow(u.Parts, l.i)
+		grow(&u.Parts, l.i)
 		for m := c.item(&l); c.in(&m); {
 			u.Parts[l.i].fields(c)
 		}
