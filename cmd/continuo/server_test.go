@@ -138,7 +138,9 @@ func shutdownCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if _, killed := errors.AsType[*exec.ExitError](err); killed && signal == syscall.SIGKILL {
 		err = nil
 	}
-	ts.Check(err)
+	if err != nil {
+		ts.Fatalf("the server did not end well: %v\n%s", err, s.log.String())
+	}
 }
 
 // restMain is a program that makes one HTTP request: rest METHOD URL [BODY].
