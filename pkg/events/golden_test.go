@@ -191,6 +191,18 @@ func TestPartitionOfIsFrozen(t *testing.T) {
 	frozenText(t, "PartitionOf.v1.txt", b.String())
 }
 
+// Another run id for the same request would start it twice.
+func TestRunIDForIsFrozen(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, id := range []events.WorkflowID{"", "billing/customer-17"} {
+		for _, request := range []events.RequestID{"order-1", "order-2", "0190f0c4-5e6a-7c3e-9d55-0242ac120002"} {
+			fmt.Fprintf(&b, "%q %q: %s\n", id, request, events.RunIDFor(events.DefaultNamespace, id, request))
+		}
+	}
+	frozenText(t, "RunIDFor.v1.txt", b.String())
+}
+
 // Delays are part of histories: a machine that replays must come to the same.
 func TestRetryDelaysAreFrozen(t *testing.T) {
 	t.Parallel()

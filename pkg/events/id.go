@@ -1,6 +1,7 @@
 package events
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -89,6 +90,19 @@ func MakeRunID(unixMs int64, random [10]byte) RunID {
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
 	return id
+}
+
+// RunIDFor returns the run id of a start that is made repeatable by a request id: the request id itself when it is a UUID,
+// else a hash of it and of what it is about (a UUID of version 8). The function is frozen: a change would start runs twice.
+func RunIDFor(ns Namespace, id WorkflowID, request RequestID) RunID {
+	if run, err := ParseRunID(string(request)); err == nil {
+		return run
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%d:%s%s", len(ns), ns, len(id), id, request))
+	run := RunID(sum[:16])
+	run[6] = run[6]&0x0f | 0x80
+	run[8] = run[8]&0x3f | 0x80
+	return run
 }
 
 // ParseRunID reads the canonical 36-character text of a run id, any version and variant, except the one of zeros, which

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -82,7 +81,7 @@ func (g *Gateway) identify(ctx context.Context, env *events.Envelope) error {
 			if err := events.RequestID(key).Validate(); err != nil {
 				return &events.Error{Code: events.BadIDCode, Message: "Idempotency-Key: " + err.Error()}
 			}
-			env.RunID = runIDFromKey(env.Namespace, env.WorkflowID, key)
+			env.RunID = events.RunIDFor(env.Namespace, env.WorkflowID, events.RequestID(key))
 		} else {
 			var random [10]byte
 			if _, err := rand.Read(random[:]); err != nil {
@@ -102,19 +101,6 @@ func idempotencyKeyOf(ctx context.Context) string {
 		return keys[0]
 	}
 	return ""
-}
-
-// runIDFromKey makes the run id of a start with an idempotency key: the key itself when it is a UUID, else a hash of it
-// and of what it is about (a UUID of version 8).
-func runIDFromKey(ns events.Namespace, id events.WorkflowID, key string) events.RunID {
-	if run, err := events.ParseRunID(key); err == nil && !run.IsZero() {
-		return run
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%d:%s%s", len(ns), ns, len(id), id, key))
-	run := events.RunID(sum[:16])
-	run[6] = run[6]&0x0f | 0x80
-	run[8] = run[8]&0x3f | 0x80
-	return run
 }
 
 // SignalWorkflow adds a signal to the inbox of an open run.

@@ -145,6 +145,12 @@ func (w Workflow[In, Out]) start(c Client, in In, opts []StartOption) (events.En
 		return events.Envelope{}, err
 	}
 	id := c.NewRunID()
+	if o.request != "" {
+		if err := o.request.Validate(); err != nil {
+			return events.Envelope{}, err
+		}
+		id = events.RunIDFor(events.DefaultNamespace, events.WorkflowID(o.id), o.request)
+	}
 	env := events.Envelope{WorkflowID: events.WorkflowID(o.id), RunID: id, RequestID: o.request, Command: events.StartWorkflow{
 		Type: events.WorkflowType(w.name), Queue: o.queue, Input: input, IDPolicy: o.policy, RunTimeout: o.runTimeout,
 	}}
