@@ -37,7 +37,7 @@ func (g *clockGuard) now() (events.Time, error) {
 	expected := g.wall.Round(0).Add(boot - g.boot)
 	if jump := wall.Sub(expected); jump.Abs() > maxClockJump {
 		g.problem = fmt.Sprintf(
-			"the wall clock shows %s and should show %s: it jumped by %v while the engine ran. Correct the clock, or accept its time",
+			"the wall clock shows %s and should show %s: it jumped by %v while the engine ran. Correct the clock, or restart the server, which takes it as it is",
 			wall.UTC().Format(time.RFC3339), expected.UTC().Format(time.RFC3339), jump.Round(time.Millisecond))
 		return 0, &ClockError{Jump: jump, message: g.problem}
 	}
