@@ -330,6 +330,34 @@ func TestStepsRunAfterWhatWasBeforeIsDurable(t *testing.T) {
 	}
 }
 
+func TestTimePassesWhileAStepRuns(t *testing.T) {
+	t.Parallel()
+	const after = events.Time(60e6)
+	code := func(r *replay.Run, _ events.Payload) events.Intent {
+		_ = r.Await(r.Root(), r.Step(r.Root(), "x", replay.StepOptions{}, nil))
+		_ = r.Await(r.Root(), r.Timer(r.Root(), r.Now().Add(time.Second)))
+		return events.CompleteRun{}
+	}
+	s := begin()
+	r := newRun(code)
+	defer r.Close()
+	activate(t, r, s.activation())
+	turn, err := r.StepsDone(replay.StepOutcome{Step: 1, Attempts: 1, At: after})
+	if err != nil {
+		t.Fatal(err)
+	}
+	due := events.StartTimer{Step: 2, Due: after.Add(time.Second)}
+	if diff := cmp.Diff(events.Intent(due), turn.Progress.Intents[1]); diff != "" || turn.Progress.At >= after {
+		t.Errorf("the timer begins when the step has ended: %s, shown %d at first", diff, turn.Progress.At)
+	}
+	s.progress(false, events.StepRecorded{Step: 1, Label: "x", Attempts: 1, At: after}, events.TimerStarted(due)).add(events.TimerFired{Step: 2})
+	fresh := newRun(code)
+	defer fresh.Close()
+	if turn := activate(t, fresh, s.activation()); !turn.Ended {
+		t.Errorf("replay is shown the same time: %+v", turn)
+	}
+}
+
 func TestStepThatBacksOffIsTriedAgainByTheEngine(t *testing.T) {
 	t.Parallel()
 	code := func(r *replay.Run, _ events.Payload) events.Intent {

@@ -67,7 +67,8 @@ type Run struct {
 	dead  bool // closed: what still runs emits nothing
 	err   error
 
-	at         events.Time
+	at         events.Time // shown now
+	shown      events.Time // shown when the phase began
 	upto       events.EventNumber
 	generation events.EventNumber
 	lastStep   events.Step
@@ -194,7 +195,7 @@ func (r *Run) turn() (Turn, error) {
 		return Turn{Stop: stop}, nil
 	}
 	p := &events.ReportProgress{
-		Activation: r.activation, Attempt: r.attempt, At: r.at, Upto: r.upto, Reads: r.reads(), Intents: r.intents,
+		Activation: r.activation, Attempt: r.attempt, At: r.shown, Upto: r.upto, Reads: r.reads(), Intents: r.intents,
 	}
 	if !r.ended {
 		p.Wait = r.waitSet()
@@ -228,6 +229,7 @@ func (r *Run) fail(err error) error {
 // begin starts a phase.
 func (r *Run) begin(p phase, replaying bool) {
 	r.phase, r.at, r.upto, r.replaying = p, max(r.at, p.at), p.upto, replaying
+	r.shown = r.at
 	r.expected, r.cursor, r.paged = p.intents, 0, false
 }
 

@@ -36,6 +36,8 @@ type StepOutcome struct {
 	Failure  *events.Failure
 	Attempts events.Attempt // made so far
 	Until    events.Time
+	// At is the time that the code is shown from this outcome on, 0 to leave it: time passes while a step runs.
+	At events.Time
 }
 
 type stepState uint8
@@ -76,7 +78,7 @@ func (o StepOutcome) intent(label string) events.Intent {
 		}
 		return events.BackOffStep{Step: o.Step, Label: label, Attempt: o.Attempts, Failure: failure, Until: o.Until}
 	}
-	return events.RecordStep{Step: o.Step, Label: label, Result: o.Result, Failure: o.Failure, Attempts: o.Attempts}
+	return events.RecordStep{Step: o.Step, Label: label, Result: o.Result, Failure: o.Failure, Attempts: o.Attempts, At: o.At}
 }
 
 // recorded is an outcome with the label that it had.
@@ -89,7 +91,7 @@ type recorded struct {
 func recordedOutcome(e events.Event) (recorded, bool) {
 	switch e := e.(type) {
 	case events.StepRecorded:
-		return recorded{StepOutcome{Step: e.Step, Result: e.Result, Failure: e.Failure, Attempts: e.Attempts}, e.Label}, true
+		return recorded{StepOutcome{Step: e.Step, Result: e.Result, Failure: e.Failure, Attempts: e.Attempts, At: e.At}, e.Label}, true
 	case events.StepBackedOff:
 		return recorded{StepOutcome{Step: e.Step, Failure: &e.Failure, Attempts: e.Attempt, Until: e.Until}, e.Label}, true
 	default:
@@ -104,6 +106,7 @@ func (r *Run) stepOutcome(f *Future, o StepOutcome) {
 		f.state = stepBackingOff
 		return
 	}
+	r.at = max(r.at, o.At)
 	f.result, f.failure = o.Result, o.Failure
 	r.bytes += len(o.Result.Data)
 	r.end(f)

@@ -27,6 +27,7 @@ func (i *RecordStep) fields(c *coder) {
 	c.payload(3, "result", &i.Result)
 	c.optionalFailure(4, "failure", &i.Failure)
 	number(c, 5, "attempts", &i.Attempts)
+	c.instant(6, "at", &i.At)
 }
 
 func (i *BackOffStep) fields(c *coder) {

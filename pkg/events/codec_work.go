@@ -64,6 +64,7 @@ func (e *StepRecorded) fields(c *coder) {
 	c.payload(3, "result", &e.Result)
 	c.optionalFailure(4, "failure", &e.Failure)
 	number(c, 5, "attempts", &e.Attempts)
+	c.instant(6, "at", &e.At)
 }
 
 func (e *StepBackedOff) fields(c *coder) {

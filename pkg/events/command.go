@@ -240,6 +240,8 @@ type RecordStep struct {
 	Result   Payload
 	Failure  *Failure
 	Attempts Attempt
+	// At is the time that the code is shown from this outcome on; 0 leaves it as it is.
+	At Time
 }
 
 // BackOffStep says that a step failed and is to be tried again in the worker at the given time.

@@ -153,6 +153,8 @@ type StepRecorded struct {
 	Result   Payload
 	Failure  *Failure
 	Attempts Attempt
+	// At is the time that the code is shown from this outcome on; 0 leaves it as it is.
+	At Time
 }
 
 // StepBackedOff says that a step failed in the worker and is tried again there from Until on.

@@ -456,6 +456,7 @@ func (w *world) outcomes() []replay.StepOutcome {
 		call := w.running[s]
 		delete(w.running, s)
 		o := replay.StepOutcome{Step: s, Attempts: call.Attempt}
+		o.At = w.now.Add(time.Duration(rapid.IntRange(0, 3).Draw(w.t, "took")) * time.Second) // time passes while it runs
 		switch rapid.IntRange(0, 3).Draw(w.t, "outcome") {
 		case 0:
 			o.Failure = &events.Failure{Code: "no", Message: "no"}

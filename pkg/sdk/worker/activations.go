@@ -20,6 +20,8 @@ type runningActivation struct {
 	cancel context.CancelFunc
 	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
 	beat   *time.Ticker            // when to say that it goes on
+	at     events.Time             // shown to the code at its beginning,
+	began  time.Time               // which was then
 	// Guarded by the worker's lock:
 	loaded bool // it has the history it needs
 	drop   bool // do not keep the run live afterwards
@@ -148,6 +150,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}
+	a.at, a.began = at, time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 	activation := replay.Activation{
 		Number: ref.Activation, Attempt: ref.Attempt, At: at, Base: events.EventNumber(d.GetBase()),
 		ReplayFrom: events.EventNumber(d.GetReplayFrom()), Upto: events.EventNumber(d.GetUpto()),
@@ -280,6 +283,7 @@ func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *
 			w.alive(a)
 		case outcome := <-live.done:
 			delete(live.steps, outcome.Step)
+			outcome.At = a.at.Add(time.Since(a.began)) //nolint:forbidigo // as above: elapsed time, whatever the wall clock shows
 			next, err := w.watched(live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
 			if err != nil {
 				return next, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -37,14 +38,18 @@ func (r *Run) decideProgress(env events.Envelope, p events.ReportProgress, at ev
 	return evs, r.answer(env, events.OK, "")
 }
 
+// maxAhead is how far the time shown to the code may be ahead of the record's: time passes in the worker while a step runs, and
+// stands still in the log after the wall clock was set back.
+const maxAhead = time.Minute
+
 // progress returns the events of a progress and the intent that ends or continues the run, nil if none does. An error
 // says what is wrong with it.
 func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Event, ends events.Intent, err error) {
 	switch {
 	case p.Upto != r.flight.upto:
 		return nil, nil, fmt.Errorf("the code was given events up to %d, not %d", r.flight.upto, p.Upto)
-	case p.At < r.code.shown || p.At > at:
-		return nil, nil, fmt.Errorf("the code was shown the time %d, outside of %d to %d", p.At, r.code.shown, at)
+	case p.At < r.code.shown || p.At > at.Add(maxAhead):
+		return nil, nil, fmt.Errorf("the code was shown the time %d, outside of %d to %d", p.At, r.code.shown, at.Add(maxAhead))
 	case len(p.Intents) > MaxIntents:
 		return nil, nil, fmt.Errorf("it has %d intents; the limit is %d", len(p.Intents), MaxIntents)
 	}
@@ -288,7 +293,8 @@ func (r *Run) applyContinued(n events.EventNumber) error {
 		return errors.New("tasks or timers are open")
 	}
 	r.steps = steps{high: r.steps.high}
-	r.code.replayFrom, r.code.base = n, 0
+	// The code begins again at the time of its next activation, which may lie before what a step let it see.
+	r.code.replayFrom, r.code.base, r.code.shown = n, 0, 0
 	r.wait = waits{now: true}
 	return nil
 }

@@ -2762,12 +2762,14 @@ func (x *TimerCancelled) GetStep() uint64 {
 
 // StepRecorded keeps the outcome of a step that ran in the worker; failure is absent when it succeeded.
 type StepRecorded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
-	Label         string                 `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
-	Result        *Payload               `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
-	Failure       *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
-	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Step     uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	Label    string                 `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
+	Result   *Payload               `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	Failure  *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Attempts uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// The time that the code is shown from this outcome on; 0 leaves it as it is.
+	AtUs          int64 `protobuf:"varint,6,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2833,6 +2835,13 @@ func (x *StepRecorded) GetFailure() *Failure {
 func (x *StepRecorded) GetAttempts() uint32 {
 	if x != nil {
 		return x.Attempts
+	}
+	return 0
+}
+
+func (x *StepRecorded) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
 	}
 	return 0
 }
@@ -5238,12 +5247,14 @@ func (x *StartTimer) GetDueUs() int64 {
 
 // RecordStep keeps the outcome of a step that ran in the worker.
 type RecordStep struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
-	Label         string                 `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
-	Result        *Payload               `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
-	Failure       *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
-	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Step     uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	Label    string                 `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`
+	Result   *Payload               `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	Failure  *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Attempts uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// The time that the code is shown from this outcome on; 0 leaves it as it is.
+	AtUs          int64 `protobuf:"varint,6,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5309,6 +5320,13 @@ func (x *RecordStep) GetFailure() *Failure {
 func (x *RecordStep) GetAttempts() uint32 {
 	if x != nil {
 		return x.Attempts
+	}
+	return 0
+}
+
+func (x *RecordStep) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
 	}
 	return 0
 }
@@ -5929,13 +5947,14 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"TimerFired\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\"$\n" +
 	"\x0eTimerCancelled\x12\x12\n" +
-	"\x04step\x18\x01 \x01(\x04R\x04step\"\xc0\x01\n" +
+	"\x04step\x18\x01 \x01(\x04R\x04step\"\xd5\x01\n" +
 	"\fStepRecorded\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x123\n" +
 	"\x06result\x18\x03 \x01(\v2\x1b.continuo.events.v1.PayloadR\x06result\x125\n" +
 	"\afailure\x18\x04 \x01(\v2\x1b.continuo.events.v1.FailureR\afailure\x12\x1a\n" +
-	"\battempts\x18\x05 \x01(\rR\battempts\"\xa5\x01\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x12\x13\n" +
+	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"\xa5\x01\n" +
 	"\rStepBackedOff\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12\x18\n" +
@@ -6104,14 +6123,15 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"StartTimer\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x15\n" +
-	"\x06due_us\x18\x02 \x01(\x03R\x05dueUs\"\xbe\x01\n" +
+	"\x06due_us\x18\x02 \x01(\x03R\x05dueUs\"\xd3\x01\n" +
 	"\n" +
 	"RecordStep\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x123\n" +
 	"\x06result\x18\x03 \x01(\v2\x1b.continuo.events.v1.PayloadR\x06result\x125\n" +
 	"\afailure\x18\x04 \x01(\v2\x1b.continuo.events.v1.FailureR\afailure\x12\x1a\n" +
-	"\battempts\x18\x05 \x01(\rR\battempts\"B\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x12\x13\n" +
+	"\x05at_us\x18\x06 \x01(\x03R\x04atUs\"B\n" +
 	"\vCompleteRun\x123\n" +
 	"\x06result\x18\x01 \x01(\v2\x1b.continuo.events.v1.PayloadR\x06result\"P\n" +
 	"\aSetView\x12\x12\n" +
