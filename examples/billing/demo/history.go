@@ -46,6 +46,7 @@ func factsOf(records []*events.Record) []fact {
 				f.step, f.attempt = uint64(e.Step), int(e.Attempt)
 			case events.TaskFailed:
 				f.step, f.attempt = uint64(e.Step), int(e.Attempt)
+			default: // the timeline shows tasks
 			}
 			facts = append(facts, f)
 		}

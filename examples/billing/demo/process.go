@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -103,8 +104,7 @@ func (f *fleet) kill(p *process) error {
 // stop ends all children by SIGTERM, the last started first, and by SIGKILL those that take longer than patience.
 // It names those that had to be killed.
 func (f *fleet) stop(patience time.Duration) (stubborn []string) {
-	for i := len(f.all) - 1; i >= 0; i-- {
-		p := f.all[i]
+	for _, p := range slices.Backward(f.all) {
 		if p.cmd == nil || !f.unwant(p.cmd) {
 			continue
 		}
