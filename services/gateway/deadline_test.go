@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/clock/clocktest"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/wire"
@@ -27,6 +29,34 @@ func TestAnActivationWithoutAnswerGoesToAnotherWorker(t *testing.T) {
 		second := w.activation()
 		if took := time.Since(begin); took != 10*time.Second || second.GetActivation().GetAttempt() != 2 || !second.GetFull() {
 			t.Errorf("after %s: %v, first %v", took, second, first)
+		}
+	})
+}
+
+// jumping is a clock whose wall clock somebody has set ahead.
+type jumping struct {
+	clock.Clock
+
+	ahead atomic.Int64 // in nanoseconds
+}
+
+func (j *jumping) Now() time.Time { return j.Clock.Now().Add(time.Duration(j.ahead.Load())) }
+
+func TestDeadlinesDoNotFollowTheWallClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		wall := &jumping{Clock: clocktest.Bubble()}
+		s := start(t, settings{clock: wall.Clock, deps: func(d *gateway.Deps) { d.Clock = wall }})
+		w := s.join(nil)
+		s.startOrder("order/1", "1")
+		w.activation()
+		begin := time.Now()
+		wall.ahead.Store(int64(time.Hour))
+		s.startOrder("order/2", "1") // the gateway looks at its deadlines
+		for w.activation().GetActivation().GetAttempt() == 1 {
+		}
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("the activation timed out after %s", took)
 		}
 	})
 }

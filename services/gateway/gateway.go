@@ -71,6 +71,10 @@ type Gateway struct {
 	options Options
 	session events.SessionID
 	core    *sessions.Core // of the loop alone
+	began   struct {
+		wall time.Time
+		boot time.Duration
+	}
 	in      inputs
 	calls   callTable
 	conns   connTable
@@ -105,6 +109,7 @@ func New(deps Deps, options Options) (*Gateway, error) {
 		}),
 		drained: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	g.began.wall, g.began.boot = deps.Clock.Now(), deps.Clock.Boot()
 	g.in.wake = make(chan struct{}, 1)
 	g.calls.open = make(map[sessions.Call]*call)
 	g.conns.open = make(map[sessions.Conn]*conn)

@@ -114,7 +114,7 @@ func (g *Gateway) loop(ctx context.Context, tail *journal.Reader, mailbox inbox.
 			g.watches.note(r)
 			batch = append(batch, sessions.Recorded{Record: r})
 		}
-		for _, out := range g.core.Turn(events.TimeOf(g.deps.Clock.Now()), batch) {
+		for _, out := range g.core.Turn(g.now(), batch) {
 			g.dispatch(out)
 		}
 		clear(batch)
@@ -134,13 +134,19 @@ func (g *Gateway) loop(ctx context.Context, tail *journal.Reader, mailbox inbox.
 	}
 }
 
+// now is the time that deadlines are kept in: it begins as the wall clock's and then goes on steadily, so that setting the
+// clock gives up no attempt and freezes no deadline.
+func (g *Gateway) now() events.Time {
+	return events.TimeOf(g.began.wall.Add(g.deps.Clock.Boot() - g.began.boot))
+}
+
 func (g *Gateway) arm(timer clock.Timer) {
 	wake := g.core.Wake()
 	if wake == 0 {
 		timer.Reset(time.Hour)
 		return
 	}
-	timer.Reset(max(wake.Sub(events.TimeOf(g.deps.Clock.Now())), time.Millisecond))
+	timer.Reset(max(wake.Sub(g.now()), time.Millisecond))
 }
 
 // delivery has the fields of sessions.Delivery.
