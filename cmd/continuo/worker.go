@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -20,16 +21,9 @@ func newWorkerList(a *app) *cobra.Command {
 		Short: "List the workers connected now",
 		Args:  arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, done, err := a.connect()
-			if err != nil {
-				return err
-			}
-			defer done()
-			answer, err := api.ListWorkers(cmd.Context(), &apiv1.ListWorkersRequest{Queue: queue})
-			if err != nil {
-				return err
-			}
-			return a.print(answer, func() {
+			return call(cmd.Context(), a, func(ctx context.Context, api apiv1.WorkflowServiceClient) (*apiv1.ListWorkersResponse, error) {
+				return api.ListWorkers(ctx, &apiv1.ListWorkersRequest{Queue: queue})
+			}, func(answer *apiv1.ListWorkersResponse) {
 				var rows [][]string
 				for _, w := range answer.GetWorkers() {
 					rows = append(rows, []string{
@@ -52,16 +46,9 @@ func newWorkerQueues(a *app) *cobra.Command {
 		Short: "List the task queues with their backlog",
 		Args:  arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, done, err := a.connect()
-			if err != nil {
-				return err
-			}
-			defer done()
-			answer, err := api.ListQueues(cmd.Context(), &apiv1.ListQueuesRequest{})
-			if err != nil {
-				return err
-			}
-			return a.print(answer, func() {
+			return call(cmd.Context(), a, func(ctx context.Context, api apiv1.WorkflowServiceClient) (*apiv1.ListQueuesResponse, error) {
+				return api.ListQueues(ctx, &apiv1.ListQueuesRequest{})
+			}, func(answer *apiv1.ListQueuesResponse) {
 				var rows [][]string
 				for _, q := range answer.GetQueues() {
 					rows = append(rows, []string{

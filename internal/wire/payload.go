@@ -23,6 +23,12 @@ func ToPayload(p events.Payload) *apiv1.Payload {
 	return &apiv1.Payload{Encoding: p.Encoding, Data: p.Data}
 }
 
+// CheckedPayload converts a payload that comes from a server, which has checked it; nil gives the zero Payload. The bytes are
+// shared.
+func CheckedPayload(p *apiv1.Payload) events.Payload {
+	return events.Payload{Encoding: p.GetEncoding(), Data: p.GetData()}
+}
+
 // FromPayload converts a payload; nil gives the zero Payload. It refuses one of more than limit bytes or without a name
 // of its encoding. field names it in the error. The bytes are shared.
 func FromPayload(field string, p *apiv1.Payload, limit int) (events.Payload, error) {
@@ -37,7 +43,7 @@ func FromPayload(field string, p *apiv1.Payload, limit int) (events.Payload, err
 	case len(p.GetEncoding()) > events.MaxEncodingBytes || strings.ContainsFunc(p.GetEncoding(), notVisibleASCII):
 		return events.Payload{}, invalid("the encoding of %s has more than %d bytes or others than visible ASCII", field, events.MaxEncodingBytes)
 	}
-	return events.Payload{Encoding: p.GetEncoding(), Data: p.GetData()}, nil
+	return CheckedPayload(p), nil
 }
 
 func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }

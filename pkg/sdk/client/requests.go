@@ -95,7 +95,7 @@ func (c *Client) View(ctx context.Context, run flow.RunRef, name events.ViewName
 	if err != nil {
 		return events.Payload{}, err
 	}
-	return plain(response.GetView().GetValue()), nil
+	return wire.CheckedPayload(response.GetView().GetValue()), nil
 }
 
 // send sends a command, repeating it while the server has no room for it. Wait is for starts.
@@ -172,14 +172,9 @@ func ended(o *apiv1.Outcome) bool {
 
 func outcomeOf(o *apiv1.Outcome) (flow.Outcome, error) {
 	id, err := wire.FromRunID(o.GetRunId())
-	out := flow.Outcome{RunID: id, Status: wire.FromRunStatus(o.GetStatus()), Result: plain(o.GetResult())}
+	out := flow.Outcome{RunID: id, Status: wire.FromRunStatus(o.GetStatus()), Result: wire.CheckedPayload(o.GetResult())}
 	if o.GetFailure() != nil {
 		out.Failure = wire.FromFailure(o.GetFailure())
 	}
 	return out, err
-}
-
-// plain converts a payload of the wire, whose limits the server has checked.
-func plain(p *apiv1.Payload) events.Payload {
-	return events.Payload{Encoding: p.GetEncoding(), Data: p.GetData()}
 }

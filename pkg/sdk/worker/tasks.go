@@ -70,7 +70,7 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery, result **ap
 	}
 	execution := task.Execution{
 		ID: ref.Task, Name: events.TaskName(d.GetName()), Attempt: ref.Attempt, WorkflowID: ref.WorkflowID,
-		Details: payloadOf(d.GetLastHeartbeat()),
+		Details: wire.CheckedPayload(d.GetLastHeartbeat()),
 	}
 	if limit := d.GetStartToClose().AsDuration(); limit > 0 {
 		var stop context.CancelFunc
@@ -90,7 +90,7 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery, result **ap
 		*result = w.taskResult(ctx, d, ref, outcome)
 		pulse.end((*result).GetFailure() != nil)
 	}()
-	outcome = w.registry.RunTask(ctx, w.payloads, execution.Name, payloadOf(d.GetInput()))
+	outcome = w.registry.RunTask(ctx, w.payloads, execution.Name, wire.CheckedPayload(d.GetInput()))
 }
 
 // taskResult makes the result of an attempt; nil when nobody wants one.
@@ -128,9 +128,4 @@ func (w *Worker) cancelTask(ref *apiv1.AttemptRef) {
 	if a, ok := w.attempts[keyOf(ref)]; ok {
 		a.cancel(ErrTaskCancelled)
 	}
-}
-
-// payloadOf converts a payload of the wire, whose limits the server has checked.
-func payloadOf(p *apiv1.Payload) events.Payload {
-	return events.Payload{Encoding: p.GetEncoding(), Data: p.GetData()}
 }
