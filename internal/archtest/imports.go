@@ -28,7 +28,7 @@ type row struct {
 var pureStd = []string{
 	"std:bytes", "std:cmp", "std:container/heap", "std:container/list", "std:crypto/sha256", "std:encoding/base64", "std:encoding/binary", "std:encoding/hex",
 	"std:encoding/json", "std:errors", "std:fmt", "std:hash/crc32", "std:hash/fnv", "std:iter", "std:maps", "std:math", "std:math/bits", "std:slices",
-	"std:sort", "std:strconv", "std:strings", "std:time", "std:unicode", "std:unicode/utf8",
+	"std:sort", "std:strconv", "std:strings", "std:time", "std:unicode", "std:unicode/utf8", "internal/mutant",
 }
 
 // What must not be reachable from a pure package, however far away.
@@ -40,7 +40,7 @@ var ports = []string{
 }
 
 // Everything a service may use beside its own pure packages.
-var shell = slices.Concat([]string{"std", "pkg/events", "internal/readmodel/row", "internal/clock", "internal/lifecycle", "internal/telemetry"}, ports)
+var shell = slices.Concat([]string{"std", "pkg/events", "internal/readmodel/row", "internal/clock", "internal/lifecycle", "internal/telemetry", "internal/mutant"}, ports)
 
 // Stores and brokers: only their adapters and the composition roots link them.
 var stores = []string{
@@ -131,7 +131,7 @@ var importTable = []row{
 	{
 		packages: []string{"pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload"},
 		may: []string{
-			"std", "pkg/events", "internal/replay", "pkg/sdk/flow/...", "pkg/sdk/task/...", "pkg/sdk/payload/...", "google.golang.org/protobuf/...",
+			"std", "pkg/events", "internal/replay", "internal/mutant", "pkg/sdk/flow/...", "pkg/sdk/task/...", "pkg/sdk/payload/...", "google.golang.org/protobuf/...",
 		},
 		never: slices.Concat(stores, grpc, []string{"net", "net/http", "os/exec", "database/sql", "testing", "internal/wire", "services/..."}),
 		why:   "workflow and task code links neither a server nor a network",
@@ -139,7 +139,7 @@ var importTable = []row{
 	{
 		packages: []string{"pkg/sdk/client", "pkg/sdk/worker"},
 		may: slices.Concat(grpcStack, []string{
-			"pkg/events", "pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload", "pkg/sdk/client", "internal/wire/...", "internal/replay",
+			"pkg/events", "pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload", "pkg/sdk/client", "internal/wire/...", "internal/replay", "internal/mutant",
 		}),
 		never: slices.Concat(stores, []string{"services/...", "internal/adapter/..."}),
 		why:   "a user's worker talks to a server and contains none",
@@ -172,6 +172,14 @@ var importTable = []row{
 	{packages: []string{"internal/archtest"}, may: []string{"std", "golang.org/x/tools/..."}, why: "the rules depend on nothing they judge"},
 	{packages: []string{"internal/testreport"}, may: []string{"std"}, why: "runs before anything else is known to work"},
 	{packages: []string{"internal/embedded", "internal/sim/...", "internal/testserver/...", "cmd/..."}, may: []string{"..."}, why: "composition roots"},
+	{packages: []string{"internal/child"}, may: []string{"std"}, why: "runs programs, knows none"},
+	{packages: []string{"internal/mutant"}, may: []string{"std"}, why: "pure packages ask it, so it drags nothing in"},
+	{
+		packages: []string{"internal/bench/...", "internal/chaos/...", "test/..."},
+		may:      []string{"..."},
+		never:    []string{"internal/embedded"},
+		why:      "what drives the suite from outside does not contain it",
+	},
 	{packages: []string{"pkg/embedded"}, may: []string{"std", "pkg/...", "internal/embedded", "internal/config"}, why: "the public front of internal/embedded"},
 	{packages: []string{"gen/..."}, may: slices.Concat(grpcStack, []string{"std"}), never: stores, why: "generated"},
 	{packages: []string{"examples/..."}, may: []string{"std", "pkg/...", "examples/...", "EXTERNAL"}, why: "an example can be copied into a user's module, which sees pkg only"},
@@ -186,7 +194,7 @@ func conformanceSuites() []string {
 }
 
 func adapterRow(name string, technology ...string) row {
-	base := []string{"std", "pkg/events", "internal/readmodel/row", "internal/journal/mailbox", "internal/clock", "internal/telemetry", "internal/adapter/" + name + "/..."}
+	base := []string{"std", "pkg/events", "internal/readmodel/row", "internal/journal/mailbox", "internal/clock", "internal/telemetry", "internal/mutant", "internal/adapter/" + name + "/..."}
 	return row{
 		packages: []string{"internal/adapter/" + name + "/..."},
 		may:      slices.Concat(base, ports, technology),
