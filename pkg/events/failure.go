@@ -25,6 +25,7 @@ const (
 	CodeNotImplemented   = "unimplemented_task" // the worker was given work it has no code for
 	CodePayloadTooLarge  = "payload_too_large"
 	CodeContinuePending  = "continue_pending_calls" // Continue was returned while calls were open
+	CodeRunLimit         = "run_limit"              // the workflow's code would go over a limit of its run
 	CodeInvalidProgress  = "invalid_progress"       // a worker's progress breaks the rules: a bug of its SDK
 )
 

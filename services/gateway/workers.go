@@ -350,9 +350,12 @@ func (g *Gateway) readActivationResult(ctx context.Context, c *conn, r *apiv1.Ac
 	}
 	if err != nil {
 		e := wire.AsError(err)
-		failed.Failure = events.Failure{Code: string(events.InvalidArgument), Message: "the worker's progress cannot be taken: " + e.Message}
-		if e.Code == events.PayloadTooLarge {
+		failed.Failure = events.Failure{Code: events.CodeInvalidProgress, Message: "the worker's progress cannot be taken: " + e.Message}
+		switch {
+		case e.Code == events.PayloadTooLarge:
 			failed.Failure.Code = events.CodePayloadTooLarge
+		case len(progress.Intents) > events.MaxIntents:
+			failed.Failure.Code = events.CodeRunLimit
 		}
 		done.Command, done.Live = failed, false
 		return done, nil

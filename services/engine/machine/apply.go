@@ -102,6 +102,7 @@ func (r *Run) apply(e events.Event, n events.EventNumber, at events.Time) error 
 	case events.StepRetryDue:
 		return r.applyStepRetryDue(e)
 	case events.ViewSet:
+		r.views.set(e)
 		return nil
 	case events.SignalReceived:
 		return r.applySignal(e, n)

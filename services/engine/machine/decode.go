@@ -205,6 +205,22 @@ func (d *reader) inbox() inbox {
 	return b
 }
 
+func (d *reader) views() views {
+	var v views
+	for range d.count() {
+		x := view{name: events.ViewName(d.text()), bytes: int(d.uintTo(math.MaxInt32))}
+		if n := len(v.all); d.err == nil && n > 0 && v.all[n-1].name >= x.name {
+			d.fail("the view %q is out of order", x.name)
+		}
+		if d.err != nil {
+			return views{}
+		}
+		v.all = append(v.all, x)
+		v.bytes += x.bytes
+	}
+	return v
+}
+
 func (d *reader) groups() []events.WaitGroup {
 	var groups []events.WaitGroup
 	for range d.count() {

@@ -13,7 +13,7 @@ import (
 )
 
 // rowVersion is the first byte of an encoded run.
-const rowVersion = 1
+const rowVersion = 2
 
 // ErrRow is wrapped by every error of [Decode].
 var ErrRow = errors.New("the row of a run is damaged")
@@ -50,6 +50,7 @@ func (r *Run) AppendTo(dst []byte) []byte {
 	}
 	w.times(r.timers)
 	w.inbox(&r.inbox)
+	w.views(&r.views)
 	w.bool(r.wait.now)
 	w.groups(r.wait.groups)
 	return w
@@ -59,7 +60,7 @@ func (r *Run) AppendTo(dst []byte) []byte {
 func Decode(b []byte) (*Run, error) {
 	d := reader{b: b}
 	if v := d.byte(); d.err == nil && v != rowVersion {
-		return nil, fmt.Errorf("%w: it has version %d, this build reads %d; upgrade", ErrRow, v, rowVersion)
+		return nil, fmt.Errorf("%w: it has version %d, this build reads %d", ErrRow, v, rowVersion)
 	}
 	r := &Run{}
 	r.namespace = events.Namespace(d.text())
@@ -96,6 +97,7 @@ func Decode(b []byte) (*Run, error) {
 	}
 	r.timers = d.times(false)
 	r.inbox = d.inbox()
+	r.views = d.views()
 	now, groups := d.bool(), d.groups()
 	if d.err == nil && len(d.b) > 0 {
 		d.fail("%d bytes follow its end", len(d.b))
@@ -192,6 +194,14 @@ func (w *writer) inbox(b *inbox) {
 			w.uint(uint64(u.number))
 			w.uint(uint64(u.bytes))
 		}
+	}
+}
+
+func (w *writer) views(v *views) {
+	w.uint(uint64(len(v.all)))
+	for _, x := range v.all {
+		w.text(string(x.name))
+		w.uint(uint64(x.bytes))
 	}
 }
 

@@ -22,10 +22,7 @@ func (r *Run) decideProgress(env events.Envelope, p events.ReportProgress, at ev
 	}
 	evs, ends, err := r.progress(p, at)
 	if err != nil {
-		f := events.Failure{Code: events.CodeInvalidProgress, Message: "the worker's progress was refused: " + err.Error()}
-		if errors.Is(err, errContinuePending) {
-			f.Code = events.CodeContinuePending
-		}
+		f := events.Failure{Code: codeOfRefusal(err), Message: "the worker's progress was refused: " + err.Error()}
 		return []events.Event{events.ActivationFailed{
 			Activation: p.Activation, Attempt: p.Attempt, Failure: f, Build: p.Build, Worker: p.Worker,
 		}}, r.answer(env, events.InvalidArgument, f.Message)
@@ -51,7 +48,7 @@ func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Ev
 	case p.At < r.code.shown || p.At > at.Add(maxAhead):
 		return nil, nil, fmt.Errorf("the code was shown the time %d, outside of %d to %d", p.At, r.code.shown, at.Add(maxAhead))
 	case len(p.Intents) > MaxIntents:
-		return nil, nil, fmt.Errorf("it has %d intents; the limit is %d", len(p.Intents), MaxIntents)
+		return nil, nil, overLimit("it has %d intents; the limit is %d", len(p.Intents), MaxIntents)
 	}
 	if err := errors.Join(r.inbox.checkReads(p.Reads, p.Upto), r.inbox.checkWaits(p.Wait)); err != nil {
 		return nil, nil, err
@@ -73,8 +70,11 @@ func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Ev
 	if ends != nil {
 		made.Wait = events.WaitSet{}
 		d.evs[0] = made
+		if _, continues := ends.(events.ContinueRun); !continues {
+			return d.evs, ends, nil
+		}
 	}
-	return d.evs, ends, nil
+	return d.evs, ends, r.checkOpen(d.evs)
 }
 
 // intents turns intents into events, in order, over a run that it does not change.

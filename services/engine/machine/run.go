@@ -47,6 +47,7 @@ type Run struct {
 	tasks  map[events.Step]*task
 	timers map[events.Step]events.Time
 	inbox  inbox
+	views  views
 	wait   waits
 }
 
@@ -117,6 +118,6 @@ func (r *Run) end(s events.Status, n events.EventNumber, at events.Time) {
 	r.flight = activation{number: r.flight.number}
 	r.steps = steps{high: r.steps.high}
 	r.tasks, r.timers = nil, nil
-	r.inbox = inbox{}
+	r.inbox, r.views = inbox{}, views{}
 	r.wait = waits{}
 }

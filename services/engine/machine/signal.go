@@ -174,7 +174,7 @@ func (b *inbox) checkWaits(set events.WaitSet) error {
 // the bound that is refused a little early.
 func (b *inbox) checkNames(fresh int) error {
 	if fresh > 0 && len(b.boxes)+fresh > MaxSignalNames {
-		return fmt.Errorf("the run would know more than %d signal names, the limit", MaxSignalNames)
+		return overLimit("the run would know more than %d signal names, the limit", MaxSignalNames)
 	}
 	return nil
 }

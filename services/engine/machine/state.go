@@ -61,6 +61,9 @@ func (r *Run) Describe() string {
 	for _, x := range r.inbox.boxes {
 		line("signal %s: %d received, %d read, receives %t", x.name, x.received, x.read, x.receives)
 	}
+	if n := len(r.views.all); n > 0 {
+		line("views: %d names, %d bytes", n, r.views.bytes)
+	}
 	if !r.flight.open {
 		line("waits: now %t, %d groups, %d fulfilled", r.wait.now, len(r.wait.groups), r.wait.fulfilled)
 	}
