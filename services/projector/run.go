@@ -57,24 +57,9 @@ func stopped(ctx context.Context, err error) error {
 
 // live goes on from where the model is until something ends it.
 func (p *Projector) live(ctx context.Context) error {
-	at, err := p.deps.Model.Positions(ctx)
+	reader, err := p.follow(ctx)
 	if err != nil {
-		return fmt.Errorf("positions of the read model: %w", err)
-	}
-	p.begin(at)
-	if err := p.catchUp(ctx); err != nil {
 		return err
-	}
-	if err := p.hold(p.next); err != nil {
-		return err
-	}
-	var from []journal.Position
-	for _, position := range p.next {
-		from = append(from, journal.Position{Partition: position.Partition, Next: position.Next})
-	}
-	reader, err := p.deps.Log.Follow(ctx, from)
-	if err != nil {
-		return fmt.Errorf("follow the log: %w", err)
 	}
 	defer reader.Close()
 	if err := stopped(ctx, p.loop(ctx, reader)); err != nil {
@@ -86,6 +71,30 @@ func (p *Projector) live(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// follow begins where the model is and holds and reads the log from there.
+func (p *Projector) follow(ctx context.Context) (journal.Reader, error) {
+	at, err := p.deps.Model.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("positions of the read model: %w", err)
+	}
+	p.begin(at)
+	if err := p.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.hold(p.next); err != nil {
+		return nil, err
+	}
+	var from []journal.Position
+	for _, position := range p.next {
+		from = append(from, journal.Position{Partition: position.Partition, Next: position.Next})
+	}
+	reader, err := p.deps.Log.Follow(ctx, from)
+	if err != nil {
+		return nil, fmt.Errorf("follow the log: %w", err)
+	}
+	return reader, nil
 }
 
 // last writes once, at a planned end.

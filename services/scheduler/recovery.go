@@ -57,24 +57,15 @@ func (s *Scheduler) Start(ctx context.Context) ([]journal.Position, error) {
 // Run folds the log and gives work away until ctx ends; it returns nil then. It saves what is open before it returns. Any
 // other end is an error: a scheduler that is made anew goes on from the index.
 func (s *Scheduler) Run(ctx context.Context) error {
-	reports, err := s.deps.Inbox.Reports(ctx)
-	if err != nil {
-		return ended(ctx, fmt.Errorf("follow the gateways: %w", err))
-	}
-	defer reports.Close()
-	from, err := s.Start(ctx)
+	st, err := s.Open(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	reader, err := s.deps.Log.Follow(ctx, from)
-	if err != nil {
-		return ended(ctx, fmt.Errorf("follow the log: %w", err))
-	}
-	defer reader.Close()
-	if err := ended(ctx, s.loop(ctx, reader, reports)); err != nil {
+	defer st.Close()
+	if err := ended(ctx, s.loop(ctx, st)); err != nil {
 		return err
 	}
-	return s.keep(context.WithoutCancel(ctx), s.Flush(s.now()))
+	return st.Flush(context.WithoutCancel(ctx))
 }
 
 // ended turns the error of a scheduler whose context is over into nil.
@@ -87,30 +78,17 @@ func ended(ctx context.Context, err error) error {
 
 func (s *Scheduler) now() events.Time { return events.TimeOf(s.deps.Clock.Now()) }
 
-func (s *Scheduler) loop(ctx context.Context, reader journal.Reader, reports inbox.Reports) error {
+func (s *Scheduler) loop(ctx context.Context, st *Stepper) error {
 	timer := s.deps.Clock.NewTimer(maxWait)
 	defer timer.Stop()
-	var in Input
 	for ctx.Err() == nil {
-		records, err := reader.TryNext(recordsPerTurn)
-		if err != nil {
-			return fmt.Errorf("follow the log: %w", err)
-		}
-		in.Now, in.Records, in.Fires = s.now(), records, s.fires.room()
-		in.Reports = append(in.Reports, reports.Take(reportsPerTurn)...)
-		out, err := s.Turn(in)
+		busy, wake, err := st.Step(ctx)
 		if err != nil {
 			return err
 		}
-		busy := len(in.Records) > 0 || len(in.Reports) > 0
-		in = Input{}
-		if in.Found, in.Reports, err = s.do(ctx, out); err != nil {
-			return err
+		if !busy {
+			s.wait(ctx, timer, wake, st.reader, st.reports)
 		}
-		if busy || len(in.Found) > 0 || len(in.Reports) > 0 {
-			continue
-		}
-		s.wait(ctx, timer, out.Wake, reader, reports)
 	}
 	return ctx.Err()
 }
