@@ -67,7 +67,10 @@ are RFC 3339 in UTC, and JSON values are exactly those that were given. Errors e
 
 func writeVerbs(w io.Writer, parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
-		if cmd.HasSubCommands() {
+		if cmd.Hidden {
+			continue
+		}
+		if cmd.HasAvailableSubCommands() {
 			writeVerbs(w, cmd)
 			continue
 		}
@@ -90,7 +93,7 @@ func writeVerbs(w io.Writer, parent *cobra.Command) {
 func writeFlags(w io.Writer, flags *pflag.FlagSet) {
 	_, _ = fmt.Fprintf(w, "| flag | default | meaning |\n|---|---|---|\n")
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" {
+		if f.Name == "help" || f.Hidden {
 			return
 		}
 		name := "`--" + f.Name + "`"

@@ -27,7 +27,7 @@ type app struct {
 
 func newRoot(a *app) *cobra.Command {
 	root := group("continuo", "Durable orchestration for event-driven services",
-		newDev(a), newServe(a), newWorkflow(a), newWorker(a), newStore(a), newVersion(a))
+		newDev(a), newServe(a), newWorkflow(a), newWorker(a), newStore(a), newBench(a), newVersion(a))
 	root.Long = "Continuo runs workflows written as plain Go and keeps them going through crashes, outages and deploys.\n\n" +
 		"Begin with 'continuo dev': a server on this machine, nothing else needed."
 	root.SilenceUsage, root.SilenceErrors = true, true
@@ -56,7 +56,7 @@ func (a *app) watch(cmd *cobra.Command) {
 	if strings.Contains(cmd.Use, " ID") {
 		cmd.ValidArgsFunction = a.completeRuns
 	}
-	if verb := cmd.RunE; verb != nil && !cmd.HasSubCommands() {
+	if verb := cmd.RunE; verb != nil && !cmd.HasAvailableSubCommands() {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			a.began = true
 			return verb(cmd, args)

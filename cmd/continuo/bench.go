@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/continuo-dev/continuo/internal/bench"
+)
+
+func newBench(a *app) *cobra.Command {
+	var (
+		o         bench.Options
+		workloads []string
+		asJSON    bool
+	)
+	cmd := &cobra.Command{
+		Use:   "bench --workload NAME",
+		Short: "Measure the speed of the suite on this machine",
+		Long: "Starts a server and workers as processes of their own over a throw-away directory, loads them, and tells rates, latencies and\n" +
+			"what they cost. Payloads have 100 bytes. In the same run the machine itself is measured, so that ratios can be compared\n" +
+			"where the machine is noisy. With --addr a running server is measured instead.\n\n" +
+			"Workloads: " + strings.Join(bench.Workloads(), ", ") + "; or all.",
+		Example: "  continuo bench --workload one-task\n  continuo bench --workload all --repeat 5 --json",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Workloads = workloads; slices.Contains(workloads, "all") {
+				o.Workloads = bench.Workloads()
+			}
+			if cmd.Flags().Changed("addr") {
+				o.Addr = a.addr
+			}
+			var err error
+			if o.Binary, err = os.Executable(); err != nil {
+				return fmt.Errorf("which program is to be measured: %w", err)
+			}
+			o.Progress = a.stderr
+			results, err := bench.Run(cmd.Context(), o)
+			if len(results) > 0 {
+				if asJSON || a.output == "json" {
+					lines := json.NewEncoder(a.stdout)
+					for _, r := range results {
+						if err := lines.Encode(r); err != nil {
+							return fmt.Errorf("cannot write the result as JSON: %w", err)
+						}
+					}
+				} else {
+					bench.WriteTable(a.stdout, results)
+				}
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&workloads, "workload", []string{"all"}, "what to measure; several with commas")
+	flags.IntVar(&o.Inflight, "inflight", 0, "operations open at a time (default: the workload's own)")
+	flags.DurationVar(&o.Duration, "duration", 0, "how long to measure (default 5s)")
+	flags.DurationVar(&o.Warmup, "warmup", 0, "how long to run before that (default 1s)")
+	flags.IntVar(&o.Repeat, "repeat", 1, "measure so often, each time with new processes, and tell the medians")
+	flags.IntVar(&o.Workers, "workers", 0, "worker processes (default 1)")
+	flags.IntVar(&o.TaskSlots, "task-slots", 0, "tasks that each worker does at a time (default 256)")
+	flags.IntVar(&o.ActivationSlots, "activation-slots", 0, "runs whose code each worker runs at a time (default 256)")
+	flags.StringVar(&o.Dir, "dir", "", "where data goes, in a directory that is deleted at the end (default: the system's temporary directory)")
+	flags.StringVar(&o.HTTPAddr, "http-addr", "", "with --addr: where that server shows its metrics")
+	flags.BoolVar(&asJSON, "json", false, "one JSON object a line for each workload")
+	offer(cmd, "workload", append([]string{"all"}, bench.Workloads()...))
+	cmd.AddCommand(newBenchWorker(a))
+	return cmd
+}
+
+// newBenchWorker is what the worker processes of a benchmark run.
+func newBenchWorker(a *app) *cobra.Command {
+	var o bench.WorkerOptions
+	cmd := &cobra.Command{
+		Use:    "worker",
+		Short:  "Work for a benchmark",
+		Hidden: true,
+		Args:   arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Addr = a.addr
+			o.Log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			return bench.Work(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Queue, "queue", "", "task queue")
+	flags.IntVar(&o.TaskSlots, "task-slots", 0, "tasks at a time")
+	flags.IntVar(&o.ActivationSlots, "activation-slots", 0, "activations at a time")
+	return cmd
+}

@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+)
+
+// runs measures runs of a workflow, each started and waited for by one call, that counts for so many units.
+func runs(w flow.Workflow[string, string], units int) func(context.Context, *lab) error {
+	return func(ctx context.Context, l *lab) error {
+		return l.load(ctx, units, func(ctx context.Context, _ int) error {
+			out, err := w.Run(ctx, l.client, text, l.queue)
+			if err == nil && out != text {
+				return fmt.Errorf("%s returned %q", w.Name(), out)
+			}
+			return err
+		})
+	}
+}
+
+// Phases of a load.
+const (
+	warming int32 = iota
+	measuring
+	ending
+)
+
+// load keeps as many calls open as may be in flight, and measures those that end in the measured time. Each counts for
+// so many units. Call gets the number of its caller.
+func (l *lab) load(ctx context.Context, units int, call func(ctx context.Context, caller int) error) error {
+	limit := l.options.Warmup + l.options.Duration + patience
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("calls did not come back within %s of the end", patience))
+	defer cancel()
+	var (
+		phase   atomic.Int32
+		all     sync.WaitGroup
+		samples = make([][]time.Duration, l.options.Inflight)
+		failed  = make(chan error, l.options.Inflight)
+	)
+	for caller := range samples {
+		all.Go(func() {
+			for phase.Load() != ending {
+				began := now()
+				if err := call(ctx, caller); err != nil {
+					failed <- err
+					return
+				}
+				if took := since(began); phase.Load() == measuring {
+					samples[caller] = append(samples[caller], took)
+				}
+			}
+		})
+	}
+	err := l.measure(ctx, failed, func(p int32) { phase.Store(p) })
+	phase.Store(ending)
+	if err != nil {
+		cancel()
+	}
+	all.Wait()
+	select {
+	case late := <-failed:
+		if err == nil {
+			err = fmt.Errorf("a call failed: %w", cause(ctx, late))
+		}
+	default:
+	}
+	if err != nil {
+		return err
+	}
+	var together []time.Duration
+	for _, s := range samples {
+		together = append(together, s...)
+	}
+	if len(together) == 0 {
+		return fmt.Errorf("nothing was done in %s; use a longer --duration", l.options.Duration)
+	}
+	r := l.result
+	r.account(l.before, l.after, len(together)*units)
+	r.P50Ms, r.P95Ms, r.P99Ms = percentiles(together)
+	return nil
+}
+
+// measure waits for the warm-up and the measured time and notes what was used at both ends of it.
+func (l *lab) measure(ctx context.Context, failed chan error, phase func(int32)) error {
+	wait := func(d time.Duration) error {
+		timer := time.NewTimer(d) //nolint:forbidigo // measured is real time
+		defer timer.Stop()
+		select {
+		case err := <-failed:
+			return fmt.Errorf("a call failed: %w", cause(ctx, err))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			return nil
+		}
+	}
+	if err := wait(l.options.Warmup); err != nil {
+		return err
+	}
+	var err error
+	if l.before, err = l.usage(ctx); err != nil {
+		return err
+	}
+	phase(measuring)
+	if err := wait(l.options.Duration); err != nil {
+		return err
+	}
+	phase(ending)
+	l.after, err = l.usage(ctx)
+	return err
+}
+
+// cause says why a call failed: the reason of the context's end where that is why.
+func cause(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

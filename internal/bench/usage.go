@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usage is what had been used at one moment.
+type usage struct {
+	at                     time.Time
+	server, worker, client time.Duration // of processor
+	rss                    int64
+	syncs, records, bytes  float64
+	disk                   int64
+}
+
+// usage reads what has been used until now. What is not known is 0.
+func (l *lab) usage(ctx context.Context) (usage, error) {
+	u := usage{at: now()}
+	var rusage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &rusage); err != nil {
+		return u, fmt.Errorf("processor time of the client: %w", err)
+	}
+	u.client = time.Duration(rusage.Utime.Nano() + rusage.Stime.Nano())
+	for _, w := range l.workers {
+		used, err := w.CPU()
+		if err != nil {
+			return u, err
+		}
+		u.worker += used
+	}
+	if l.server != nil {
+		var err error
+		if u.server, err = l.server.CPU(); err != nil {
+			return u, err
+		}
+		if u.rss, err = l.server.RSS(); err != nil {
+			return u, err
+		}
+		u.disk = size(filepath.Join(l.dir, "data"))
+	}
+	metrics, err := l.metrics(ctx)
+	if err != nil {
+		return u, err
+	}
+	u.syncs, u.records, u.bytes = metrics["continuo_store_syncs_total"], metrics["continuo_store_records_total"], metrics["continuo_store_bytes_total"]
+	if l.server == nil {
+		u.server = time.Duration(metrics["process_cpu_seconds_total"] * float64(time.Second))
+		u.rss = int64(metrics["process_resident_memory_bytes"])
+	}
+	return u, nil
+}
+
+// metrics reads those metrics of the server that have no labels.
+func (l *lab) metrics(ctx context.Context) (map[string]float64, error) {
+	addr := l.options.HTTPAddr
+	if l.server != nil {
+		addr = l.server.HTTPAddr
+	}
+	if addr == "" {
+		return nil, nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of the server: %w", err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("metrics of the server: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	found := map[string]float64{}
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		name, text, ok := strings.Cut(lines.Text(), " ")
+		if value, err := strconv.ParseFloat(text, 64); ok && err == nil {
+			found[name] = value
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("metrics of the server: %w", err)
+	}
+	return found, nil
+}
+
+// size is how much the files of a directory take on the disk, in bytes. Files that go away meanwhile do not count.
+func size(dir string) (total int64) {
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // it is gone
+		}
+		if info, err := entry.Info(); err == nil {
+			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += stat.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return total
+}
+
+// account writes what was used between two moments into the result, and how many units were done.
+func (r *Result) account(before, after usage, units int) {
+	seconds := after.at.Sub(before.at).Seconds()
+	n := float64(max(units, 1))
+	r.Seconds, r.Units, r.PerSecond = seconds, float64(units), float64(units)/seconds
+	per1000 := func(d time.Duration) float64 { return d.Seconds() * 1000 / n }
+	r.ServerCPU, r.WorkerCPU, r.ClientCPU = per1000(after.server-before.server), per1000(after.worker-before.worker), per1000(after.client-before.client)
+	r.RSS = float64(after.rss)
+	syncs := after.syncs - before.syncs
+	r.SyncsPerSecond = syncs / seconds
+	if syncs > 0 {
+		r.RecordsPerSync = (after.records - before.records) / syncs
+	}
+	r.LogBytes, r.DiskBytes = (after.bytes-before.bytes)/n, float64(after.disk-before.disk)/n
+	if r.RawAppends > 0 {
+		r.OfAppends = r.PerSecond / r.RawAppends
+	}
+}
