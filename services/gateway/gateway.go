@@ -79,6 +79,7 @@ type Gateway struct {
 	calls   callTable
 	conns   connTable
 	types   typeCache
+	recent  recent
 	watches watchers
 	tail    tailState
 	workers presence
@@ -114,6 +115,7 @@ func New(deps Deps, options Options) (*Gateway, error) {
 	g.calls.open = make(map[sessions.Call]*call)
 	g.conns.open = make(map[sessions.Conn]*conn)
 	g.types.of = make(map[events.RunID]events.WorkflowType)
+	g.recent.reset()
 	g.watches.runs = make(map[events.RunID]*watch)
 	g.tail.begin = make([]events.Seq, deps.Partitions)
 	g.workers.sessions = make(map[events.SessionID]*announced)

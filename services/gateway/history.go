@@ -12,9 +12,20 @@ import (
 // readBytes is how much history is read at a time, in encoded bytes.
 const readBytes = 256 << 10
 
+// stretch reads records of a run as [archive.Archive] does, up to an event that the tail has shown: those that came lately
+// from memory.
+func (g *Gateway) stretch(
+	ctx context.Context, p events.Partition, run events.RunID, from, to events.EventNumber, limit int,
+) (records []*events.Record, next events.EventNumber, err error) {
+	if records, ok := g.recent.history(run, from, to); ok {
+		return records, 0, nil
+	}
+	return g.deps.Archive.History(ctx, p, run, from, to, limit)
+}
+
 // eventAt reads one event of a run and the record it is in.
 func (g *Gateway) eventAt(ctx context.Context, p events.Partition, run events.RunID, number events.EventNumber) (events.Event, *events.Record, error) {
-	records, _, err := g.deps.Archive.History(ctx, p, run, number, number, 1)
+	records, _, err := g.stretch(ctx, p, run, number, number, 1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read event %d of run %s: %w", number, run, err)
 	}

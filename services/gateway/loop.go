@@ -76,6 +76,7 @@ func (g *Gateway) openTail(ctx context.Context) (journal.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow the log: %w", err)
 	}
+	g.recent.reset()
 	g.tail.mu.Lock()
 	defer g.tail.mu.Unlock()
 	for _, at := range from {
@@ -111,6 +112,7 @@ func (g *Gateway) loop(ctx context.Context, tail *journal.Reader, mailbox inbox.
 		}
 		for _, r := range records {
 			g.types.note(r)
+			g.recent.note(r)
 			g.watches.note(r)
 			batch = append(batch, sessions.Recorded{Record: r})
 		}

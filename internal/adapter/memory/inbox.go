@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/continuo-dev/continuo/internal/inbox"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -42,9 +43,15 @@ type session struct {
 
 type worker struct {
 	inbox.Worker
-	credit  inbox.Credit    // free: granted and not used by a delivery
-	running []inbox.Running // oldest first
-	live    []inbox.Live
+	credit  inbox.Credit // free: granted and not used by a delivery
+	running byAge[attemptKey, inbox.Running]
+	live    byAge[events.RunID, inbox.Live]
+}
+
+// attemptKey is the task, or the run's activation, of an attempt: a worker holds one at a time.
+type attemptKey struct {
+	run  events.RunID
+	step events.Step
 }
 
 // Open begins a session. It fails if the session is open.
@@ -111,18 +118,8 @@ func (s *session) assign(d *inbox.Delivery) {
 // run remembers that the worker holds an attempt. A worker holds no more than its places, so what is older than twice as
 // many is over or, when not, may be given away once more.
 func (w *worker) run(r inbox.Running) {
-	w.drop(r)
-	w.running = append(w.running, r)
-	if limit := 2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor; len(w.running) > limit {
-		w.running = slices.Delete(w.running, 0, len(w.running)-limit)
-	}
-}
-
-// drop forgets the attempt of the same task or the same run's activation.
-func (w *worker) drop(r inbox.Running) {
-	w.running = slices.DeleteFunc(w.running, func(o inbox.Running) bool {
-		return o.RunID == r.RunID && o.Step == r.Step
-	})
+	w.running.put(attemptKey{r.RunID, r.Step}, r)
+	w.running.trim(2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor)
 }
 
 func (s *session) worker(id events.WorkerID) *worker {
@@ -176,14 +173,15 @@ func (s *session) fold(r inbox.Report) {
 	}
 	for _, returned := range r.Returned {
 		if w := s.worker(returned.Worker); w != nil {
-			w.drop(returned)
+			w.running.drop(attemptKey{returned.RunID, returned.Step})
 		}
 	}
 	for _, l := range r.Live {
 		if w := s.worker(l.Worker); w != nil {
-			w.live = slices.DeleteFunc(w.live, func(o inbox.Live) bool { return o.RunID == l.RunID })
-			if !l.Evicted {
-				w.live = append(w.live, l)
+			if l.Evicted {
+				w.live.drop(l.RunID)
+			} else {
+				w.live.put(l.RunID, l)
 			}
 		}
 	}
@@ -194,11 +192,13 @@ func (s *session) state() inbox.Report {
 	r := inbox.Report{Session: s.id}
 	for _, w := range s.workers {
 		r.Joined = append(r.Joined, w.Worker)
-		r.Running = append(r.Running, w.running...)
+		if !mutant.On(mutant.InboxForgetsHeld) {
+			r.Running = w.running.appendTo(r.Running)
+		}
 		if w.credit.Tasks != 0 || w.credit.Activations != 0 {
 			r.Credits = append(r.Credits, w.credit)
 		}
-		r.Live = append(r.Live, w.live...)
+		r.Live = w.live.appendTo(r.Live)
 	}
 	return r
 }
