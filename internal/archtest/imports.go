@@ -105,7 +105,7 @@ var importTable = []row{
 	},
 	{
 		packages: []string{"internal/journal/mailbox"},
-		may:      []string{"std", "pkg/events", "internal/journal"},
+		may:      []string{"std", "pkg/events", "internal/journal", "internal/mutant"},
 		never:    slices.Concat(stores, grpc),
 		why:      "what several makers of a port share knows that port only",
 	},
@@ -174,6 +174,7 @@ var importTable = []row{
 	{packages: []string{"internal/embedded", "internal/sim/...", "internal/testserver/...", "cmd/..."}, may: []string{"..."}, why: "composition roots"},
 	{packages: []string{"internal/child"}, may: []string{"std"}, why: "runs programs, knows none"},
 	{packages: []string{"internal/mutant"}, may: []string{"std"}, why: "pure packages ask it, so it drags nothing in"},
+	{packages: []string{"internal/mutant/hunt"}, may: []string{"std", "internal/mutant"}, why: "runs programs and reads what they print"},
 	{
 		packages: []string{"internal/bench/...", "internal/chaos/...", "test/..."},
 		may:      []string{"..."},

@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -68,7 +69,7 @@ func parse(records []*events.Record, from, upto events.EventNumber) (history, er
 	open := false // the events of the last progress' intents may go on
 	err := each(records, upto, func(n numbered) error {
 		if n.number < from {
-			if _, ok := n.event.(events.SignalReceived); ok {
+			if _, ok := n.event.(events.SignalReceived); ok && !mutant.On(mutant.ContinueLosesSignals) {
 				h.inputs = append(h.inputs, n)
 			}
 			return nil

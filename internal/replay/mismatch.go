@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -124,7 +125,7 @@ func (r *Run) intend(f *fiber, i events.Intent) {
 		r.size += size
 		return
 	}
-	if r.matches(i) {
+	if r.matches(i) || mutant.On(mutant.MismatchIgnored) {
 		return
 	}
 	next := numbered{number: r.after()}

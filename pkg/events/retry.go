@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/continuo-dev/continuo/internal/mutant"
 )
 
 // Defaults of a retry policy.
@@ -50,7 +52,7 @@ func (p RetryPolicy) Delay(id TaskID, n Attempt) time.Duration {
 		limit = max(DefaultRetryMax, initial)
 	}
 	delay := float64(initial) * math.Pow(factor, float64(max(n, 1)-1))
-	if math.IsNaN(delay) || delay > float64(limit) {
+	if math.IsNaN(delay) || delay > float64(limit) && !mutant.On(mutant.RetryUnbounded) {
 		delay = float64(limit)
 	}
 	h := uint64(n)

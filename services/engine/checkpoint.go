@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -41,7 +42,10 @@ func (p *partition) flushDue() bool {
 func (p *partition) flush(ctx context.Context) error {
 	p.forgetIdleSessions()
 	c := runstore.Changes{Checkpoint: &runstore.Checkpoint{Next: p.seq + 1, State: p.state()}, PutEnded: p.ended}
-	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty })
+	if mutant.On(mutant.CheckpointAhead) {
+		c.Checkpoint.Next++
+	}
+	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (e.run != nil || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
 	for _, e := range dirty {
 		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine/machine"
@@ -80,12 +81,19 @@ func (p *partition) Turn(ctx context.Context, now events.Time, commands []events
 		p.activate(g)
 	}
 	p.recordBroken()
-	return journal.Step{Records: p.records(), Consumed: len(commands)}, nil
+	step := journal.Step{Records: p.records(), Consumed: len(commands)}
+	if mutant.On(mutant.RowsBeforeDurable) && p.flushDue() {
+		return step, p.flush(ctx)
+	}
+	return step, nil
 }
 
 // handle leads one command to its run.
 func (p *partition) handle(ctx context.Context, env events.Envelope) error {
 	if a, ok := p.repeated(env); ok {
+		if mutant.On(mutant.DropRepeatedAnswer) {
+			return nil
+		}
 		p.reply(p.groupOfNone(env), a)
 		return nil
 	}
@@ -193,7 +201,7 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 	if err != nil {
 		return err
 	}
-	if same != nil {
+	if same != nil && !mutant.On(mutant.SkipStartDedup) {
 		p.startAgain(env, same)
 		return nil
 	}
@@ -335,7 +343,7 @@ func (p *partition) records() []*events.Record {
 		}
 		if e := g.entry; e != nil {
 			if len(g.events) > 0 {
-				e.seq, e.dirty = p.seq, true
+				e.seq, e.dirty = p.seq, e.dirty || !mutant.On(mutant.RowMissesLoneEvent) || len(g.events) > 1
 			}
 			e.settle()
 			if !e.dirty && e.run == nil && e.broken == nil {
@@ -365,6 +373,9 @@ func (p *partition) sortedRuns(fits func(*entry) bool) []*entry {
 // begin returns the first step of an ownership: the record that says so.
 func (p *partition) begin(now events.Time) journal.Step {
 	p.time = max(p.time, now)
+	if mutant.On(mutant.TimeFallsAfterRestart) {
+		p.time = now
+	}
 	p.seq++
 	p.unflushed++
 	r := &events.Record{Header: events.Header{

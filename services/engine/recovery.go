@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine/machine"
 )
@@ -160,7 +161,7 @@ func (p *partition) foldRun(ctx context.Context, r *events.Record) error {
 	for _, ev := range r.Events {
 		p.note(&r.Header, ev)
 	}
-	if e.seq >= r.Seq {
+	if e.seq >= r.Seq || e.seq > 0 && mutant.On(mutant.TailNotFolded) {
 		return nil
 	}
 	for i, ev := range r.Events {
@@ -173,7 +174,7 @@ func (p *partition) foldRun(ctx context.Context, r *events.Record) error {
 		e.settle()
 	}
 	for _, a := range r.Answers {
-		if keeps(a) {
+		if keeps(a) && !mutant.On(mutant.ForgetAnswersAtRecovery) {
 			if err := p.keep(ctx, e, a, r.Time); err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/archive"
 	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -87,6 +88,9 @@ func (p *Projector) begin(at []readmodel.Position) {
 		for _, known := range at {
 			if known.Partition == id {
 				position = known
+				if known.Next > 1 && mutant.On(mutant.ProjectorResumesLate) {
+					position.Next++
+				}
 			}
 		}
 		p.index[id] = len(p.next)

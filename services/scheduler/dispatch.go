@@ -3,6 +3,7 @@ package scheduler
 import (
 	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/inbox"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/scheduler/matcher"
 )
@@ -108,6 +109,9 @@ func callBytes(item matcher.Item) int {
 func itemID(key dueindex.Key) matcher.ID { return matcher.ID{Run: key.RunID, Step: key.Timer.Step} }
 
 func (s *Scheduler) closeTask(p *part, task events.TaskID, attempt events.Attempt) {
+	if mutant.On(mutant.DispatchAfterResult) {
+		return
+	}
 	id := matcher.ID{Run: task.Run, Step: task.Step}
 	key := dueindex.Key{Kind: dueindex.KindTask, RunID: task.Run, Timer: events.TimerID{Step: task.Step}}
 	item, known := s.matcher.Item(id)

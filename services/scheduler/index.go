@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -211,6 +212,9 @@ func (s *Scheduler) inMemory(key dueindex.Key) bool {
 
 func (s *Scheduler) load(now events.Time, p *part, row dueindex.Item, sweeping bool) error {
 	if row.Key.Kind == dueindex.KindTimer {
+		if mutant.On(mutant.ForgetTimerAtRecovery) {
+			return nil
+		}
 		ns, id, err := decodeTimer(row.Body)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -70,6 +71,9 @@ func (p *part) folding(now events.Time, r *events.Record) {
 // opened notes that key is open as it is in memory now. known says that it was in memory before, later that it is not the
 // first of its key, so that the index may have an older row even if memory has not.
 func (p *part) opened(key dueindex.Key, known, later bool) {
+	if later && mutant.On(mutant.DueEntryNotAdded) {
+		return
+	}
 	_, rowed := p.dead[key]
 	delete(p.dead, key)
 	if known {
@@ -90,7 +94,7 @@ func (p *part) closed(key dueindex.Key, known bool) {
 	if dirty && !m.rowed {
 		return
 	}
-	if _, born := p.born[key.RunID]; born && !known {
+	if _, born := p.born[key.RunID]; born && !known || mutant.On(mutant.DueEntryNotRemoved) {
 		return
 	}
 	p.dead[key] = struct{}{}

@@ -11,6 +11,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -42,6 +43,9 @@ func (s *Scheduler) Start(ctx context.Context) ([]journal.Position, error) {
 		}
 		if next < first {
 			return nil, fmt.Errorf("due index of partition %d is at %d: %w (it begins at %d)", p.id, next, journal.ErrTrimmed, first)
+		}
+		if next > 1 && mutant.On(mutant.SchedulerResumesLate) {
+			next++
 		}
 		s.mu.Lock()
 		p.next, p.saved, p.target = next, next, last

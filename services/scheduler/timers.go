@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -45,6 +46,9 @@ func (s *Scheduler) addTimer(p *part, key dueindex.Key, ns events.Namespace, id 
 	s.enlist(key)
 	p.timers++
 	s.timers[key] = &timer{part: p, due: due, namespace: ns, workflowID: id}
+	if mutant.On(mutant.TimerEarly) {
+		due = due.Add(-time.Millisecond)
+	}
 	s.wheel.Set(key, due)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -100,6 +101,9 @@ func (o *owner) commit(ctx context.Context, step journal.Step) error {
 		o.lose()
 		return fmt.Errorf("%w: the commit failed", journal.ErrLost)
 	}
+	if fault == CommitUnknown && mutant.On(mutant.TornStep) {
+		step.Records = step.Records[:max(0, len(step.Records)-1)]
+	}
 	d.undo.begin()
 	for _, r := range step.Records {
 		part.records = append(part.records, r)
@@ -134,7 +138,7 @@ func (o *owner) over() error {
 	switch {
 	case o.store.ended:
 		return errClosedLost
-	case o.isLost:
+	case o.isLost && !mutant.On(mutant.FormerOwnerCommits):
 		return fmt.Errorf("epoch %d of partition %d: %w", o.epoch, o.partition, journal.ErrLost)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -163,7 +164,11 @@ func (s *Store) commitGroup(group []*request) {
 	if batch != nil && s.failure() == nil {
 		began := s.options.Clock.Boot()
 		size := batch.Len()
-		err = s.guard(func() error { return batch.Commit(pebble.Sync) })
+		durability := pebble.Sync
+		if mutant.On(mutant.SyncSkipped) {
+			durability = pebble.NoSync
+		}
+		err = s.guard(func() error { return batch.Commit(durability) })
 		s.stats.synced(len(group), size, s.options.Clock.Boot()-began)
 		s.disk.wrote(size)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 
 	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -24,7 +25,9 @@ func (d duePort) Save(_ context.Context, p events.Partition, next events.Seq, pu
 	}
 	for i := range puts {
 		item := &puts[i]
-		d.drop(&w, p, item.Key)
+		if !mutant.On(mutant.DueRowLeftBehind) {
+			d.drop(&w, p, item.Key)
+		}
 		w.set(byRunKey(p, item.Key), appendTime(nil, item.Due))
 		w.set(dueKey(p, item.Due, item.Key), item.Body)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -122,6 +123,9 @@ func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error 
 				return err
 			}
 		}
+	}
+	if mutant.On(mutant.PurgedRowKept) {
+		b.Deletes = nil
 	}
 	for _, id := range b.Deletes {
 		for _, stmt := range []*sql.Stmt{m.stmts.deleteRun, m.stmts.deleteViews} {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -130,7 +131,11 @@ func (m *Mailbox) Consume(n int) []func(error) {
 func (m *Mailbox) Abandon() []func(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.remove(m.taken)
+	dones := m.remove(m.taken)
+	if mutant.On(mutant.AbandonedUnanswered) {
+		return nil
+	}
+	return dones
 }
 
 // Close removes all commands, returns their done functions and refuses new commands from then on.
@@ -151,7 +156,7 @@ func (m *Mailbox) remove(n int) []func(error) {
 		if it.done != nil {
 			dones = append(dones, it.done)
 		}
-		if it.client {
+		if it.client && !mutant.On(mutant.MailboxLeaksRoom) {
 			m.clients--
 		}
 		*it = item{}

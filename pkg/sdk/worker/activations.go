@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -41,7 +42,7 @@ func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.useActivation()
-	if _, running := w.activations[key]; running || w.outbox.repeatActivation(key) {
+	if _, running := w.activations[key]; (running || w.outbox.repeatActivation(key)) && !mutant.On(mutant.ActivationRunsTwice) {
 		w.regrant()
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/mutant"
 )
 
 // Bounds of one message of the stream: its bytes, above which a single part travels alone, and the run ids in it.
@@ -176,7 +177,9 @@ func (o *outbox) restart() {
 	o.open, o.passing = true, &apiv1.WorkRequest{}
 	o.unsent, o.unsentActivations = nil, nil
 	for _, r := range o.results {
-		o.unsent = append(o.unsent, r)
+		if !mutant.On(mutant.UnackedResultForgotten) {
+			o.unsent = append(o.unsent, r)
+		}
 	}
 	for _, r := range o.activationResults {
 		o.unsentActivations = append(o.unsentActivations, r)

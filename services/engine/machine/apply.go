@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -86,6 +87,9 @@ func (r *Run) apply(e events.Event, n events.EventNumber, at events.Time) error 
 	case events.TaskFailed:
 		return r.applyTaskEnd(e.Step, e.Attempt)
 	case events.TaskCancelled:
+		if mutant.On(mutant.ResultAcceptedAfterCancel) {
+			return nil
+		}
 		return r.applyTaskEnd(e.Step, e.Attempt)
 	case events.HeartbeatRecorded:
 		return r.applyHeartbeat(e)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -99,6 +100,9 @@ func Decode(b []byte) (*Run, error) {
 	r.inbox = d.inbox()
 	r.views = d.views()
 	now, groups := d.bool(), d.groups()
+	if mutant.On(mutant.ForgetWaitSet) {
+		groups = nil
+	}
 	if d.err == nil && len(d.b) > 0 {
 		d.fail("%d bytes follow its end", len(d.b))
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -28,7 +29,7 @@ func (r *Run) decideProgress(env events.Envelope, p events.ReportProgress, at ev
 		}}, r.answer(env, events.InvalidArgument, f.Message)
 	}
 	_, continues := ends.(events.ContinueRun)
-	if ends != nil && (r.inbox.unseen(p.Reads, p.Upto) || (continues && r.cancel > p.Upto)) {
+	if ends != nil && (r.inbox.unseen(p.Reads, p.Upto) && !mutant.On(mutant.LoseSignalAtCompletion) || (continues && r.cancel > p.Upto)) {
 		return []events.Event{events.ProgressRefused{Activation: p.Activation, Attempt: p.Attempt, Worker: p.Worker}},
 			r.answer(env, events.Stale, "the code has not seen all signals; the next activation carries them")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -29,7 +30,7 @@ func Start(env events.Envelope, _ events.Time, open *Run, newest *KnownRun) Star
 	if !ok {
 		return StartDecision{Answer: begin.answer(env, events.InvalidArgument, fmt.Sprintf("%T is not a start", env.Command))}
 	}
-	if newest != nil && newest.RunID == env.RunID {
+	if newest != nil && newest.RunID == env.RunID && !mutant.On(mutant.SkipStartDedup) {
 		a := begin.answer(env, events.OK, "")
 		a.Status, a.Duplicate, a.Started = newest.Status, true, true
 		if open != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -32,7 +33,7 @@ func (t *task) closes() events.Time {
 
 // attemptOf returns the task if the given attempt of it is open, else nil.
 func (r *Run) attemptOf(s events.Step, attempt events.Attempt) *task {
-	if t := r.tasks[s]; t != nil && t.attempt == attempt {
+	if t := r.tasks[s]; t != nil && (t.attempt == attempt || mutant.On(mutant.StaleAttemptAccepted)) {
 		return t
 	}
 	return nil
@@ -116,7 +117,9 @@ func (r *Run) applyTaskAttemptFailed(e events.TaskAttemptFailed, at events.Time)
 	if t == nil {
 		return errNotOpen(e.Step, e.Attempt)
 	}
-	t.attempt++
+	if !mutant.On(mutant.AttemptReused) {
+		t.attempt++
+	}
 	t.offered = max(at, e.NotBefore)
 	if !e.Details.IsZero() {
 		t.details = e.Details
@@ -129,7 +132,9 @@ func (r *Run) applyTaskEnd(s events.Step, attempt events.Attempt) error {
 	if r.attemptOf(s, attempt) == nil {
 		return errNotOpen(s, attempt)
 	}
-	delete(r.tasks, s)
+	if !mutant.On(mutant.SecondResultAccepted) {
+		delete(r.tasks, s)
+	}
 	if len(r.tasks) == 0 {
 		r.tasks = nil
 	}

@@ -2,7 +2,9 @@ package machine
 
 import (
 	"fmt"
+	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -10,6 +12,9 @@ import (
 // learns of its end from an event that is on the way, or asks again.
 func (r *Run) decideFireTimer(env events.Envelope, c events.FireTimer, at events.Time) ([]events.Event, events.Answer) {
 	due, fired := r.armed(c.Timer)
+	if mutant.On(mutant.TimerEarly) {
+		due = due.Add(-time.Millisecond)
+	}
 	switch {
 	case due == 0:
 		return r.stale(env, "the timer is not armed")

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -85,6 +86,9 @@ func (c *Core) sendResult(in SendResult) {
 	l := &c.lanes[in.Partition]
 	l.inFlight--
 	p := l.open[in.N]
+	if in.Fate == Lost && mutant.On(mutant.LostTreatedAsKept) {
+		in.Fate = Kept
+	}
 	switch in.Fate {
 	case Kept:
 		switch {
@@ -104,7 +108,7 @@ func (c *Core) sendResult(in SendResult) {
 		if p != nil {
 			delete(l.open, in.N)
 			err := in.Err
-			if p.again {
+			if p.again && !mutant.On(mutant.UnknownTreatedAsRefused) {
 				err = errUnknown
 			}
 			c.resolve(p, Reply{Err: err})

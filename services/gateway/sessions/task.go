@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -90,7 +91,7 @@ func (c *Core) returnTask(t *task) {
 // deliverTask gives a task to its worker.
 func (c *Core) deliverTask(w *worker, d Delivery) {
 	open := d.Task
-	if c.cancelled.has(open.Task) || c.hasEnded(open.Task.Run) || (d.NotAfter != 0 && d.NotAfter < c.now) {
+	if c.cancelled.has(open.Task) && !mutant.On(mutant.CancelledTaskHanded) || c.hasEnded(open.Task.Run) || (d.NotAfter != 0 && d.NotAfter < c.now) {
 		c.report.credit(w.ID, 1, 0)
 		return
 	}
@@ -117,6 +118,9 @@ func (c *Core) taskStarted(in Started) {
 func (c *Core) startTask(t *task, startToClose, heartbeat time.Duration) {
 	if startToClose <= 0 {
 		startToClose = events.DefaultStartToClose
+	}
+	if mutant.On(mutant.EarlyStartToClose) {
+		startToClose -= startToClose / 10
 	}
 	t.state = running
 	t.ends, t.heartbeat = c.now.Add(startToClose), heartbeat

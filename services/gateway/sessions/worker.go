@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -205,7 +206,7 @@ func (w *worker) expire(c *Core) events.Time {
 // giveUp forgets a worker: the attempts it had begun are lost.
 func (c *Core) giveUp(w *worker) {
 	for _, t := range w.sortedTasks() {
-		if t.state == running {
+		if t.state == running && !mutant.On(mutant.LostWorkerUnnoticed) {
 			c.timeOutTask(t, events.CodeWorkerLost)
 		} else {
 			c.forgetTask(t)

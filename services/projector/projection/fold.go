@@ -4,6 +4,7 @@ package projection
 import (
 	"slices"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -19,7 +20,7 @@ const MaxListed = 1000
 func Fold(run row.Run, r *events.Record) row.Run {
 	for i, e := range r.Events {
 		number := r.First + events.EventNumber(i)
-		if number <= run.Version {
+		if number <= run.Version && !mutant.On(mutant.ProjectionAppliesTwice) {
 			continue
 		}
 		if run.RunID.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -152,7 +153,7 @@ func (m *Matcher) Gone(now events.Time, id events.SessionID) {
 			delete(m.claims, key)
 		}
 	}
-	for at := s.held.Front(); at != nil; at = s.held.Front() {
+	for at := s.held.Front(); at != nil && !mutant.On(mutant.VanishedGatewayKeepsWork); at = s.held.Front() {
 		m.giveBack(now, at.Value.(*entry))
 	}
 }

@@ -4,7 +4,10 @@
 // of the same time come in the order in which they were set, so that what a wheel does depends on its calls alone.
 package wheel
 
-import "github.com/continuo-dev/continuo/pkg/events"
+import (
+	"github.com/continuo-dev/continuo/internal/mutant"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
 
 // Wheel holds one time per key. The zero value is not usable; see [New]. It has no bound of its own: whoever fills it
 // decides what is near enough to be held.
@@ -119,7 +122,7 @@ func (w *Wheel[K]) down(i int) {
 	for {
 		least := i
 		for child := 2*i + 1; child <= 2*i+2 && child < len(w.heap); child++ {
-			if w.less(child, least) {
+			if w.less(child, least) && (child%2 == 1 || !mutant.On(mutant.WheelIgnoresRightChild)) {
 				least = child
 			}
 		}
