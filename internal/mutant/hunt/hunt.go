@@ -1,0 +1,179 @@
+// Package hunt shows that planted defects are found: it builds the simulator and the test programs of packages once, with
+// the tag mutants, and runs them with one mutant after the other until something fails.
+//
+// A failure counts only if the same test, or the same seed, passes without a mutant.
+package hunt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/mutant"
+)
+
+const (
+	module    = "github.com/continuo-dev/continuo/"
+	simulator = "cmd/continuo-sim"
+)
+
+// Options of a hunter. Zero fields mean the defaults.
+type Options struct {
+	// Limit is the time that a mutant may take to be found; default 60 s.
+	Limit time.Duration
+	// Simulate is the part of Limit that belongs to the simulator; default half, below 0 nothing. What it leaves is for tests.
+	Simulate time.Duration
+}
+
+// Found tells how a mutant was found.
+type Found struct {
+	Mutant mutant.Mutant
+	// By names what failed: a check of the simulator or a test. Empty means that nothing did within the limit.
+	By string
+	// Seed is the seed of the simulator that showed it, the Seeds-th that was tried; both are 0 when a test did.
+	Seed, Seeds uint64
+	Took        time.Duration
+}
+
+// Hunter has the programs that look for mutants. Its methods may be called by several goroutines.
+type Hunter struct {
+	root, dir string
+	options   Options
+	packages  map[string]*program
+
+	mu    sync.Mutex
+	clean map[string]error // what passes without a mutant, by command line
+}
+
+// program is the test program of a package.
+type program struct {
+	path string
+	dir  string   // of the package, where its tests expect to run
+	args []string // that keep it from leaving files behind
+}
+
+// New builds the simulator and the tests of all packages that the mutants need, in the module at root, into dir.
+func New(ctx context.Context, root, dir string, mutants []mutant.Mutant, o Options) (*Hunter, error) {
+	if o.Limit == 0 {
+		o.Limit = time.Minute
+	}
+	if o.Simulate == 0 {
+		o.Simulate = o.Limit / 2
+	}
+	h := &Hunter{root: root, dir: dir, options: o, packages: map[string]*program{}, clean: map[string]error{}}
+	if o.Simulate > 0 {
+		if err := h.build(ctx, "build", h.simulator(), simulator); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range mutants {
+		for _, name := range testsOf(m) {
+			if h.packages[name] != nil {
+				continue
+			}
+			p := &program{path: filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".test"), dir: filepath.Join(root, name)}
+			if err := h.build(ctx, "test", p.path, name, "-c"); err != nil {
+				return nil, err
+			}
+			if rapid, err := usesRapid(p.dir); err != nil {
+				return nil, err
+			} else if rapid {
+				p.args = []string{"-rapid.nofailfile"}
+			}
+			h.packages[name] = p
+		}
+	}
+	return h, nil
+}
+
+func (h *Hunter) simulator() string { return filepath.Join(h.dir, filepath.Base(simulator)) }
+
+func (h *Hunter) build(ctx context.Context, verb, out, pkg string, flags ...string) error {
+	args := append(append([]string{verb, "-tags", "mutants", "-o", out}, flags...), module+pkg)
+	c := exec.CommandContext(ctx, "go", args...)
+	c.Dir = h.root
+	if output, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, output)
+	}
+	return nil
+}
+
+// usesRapid reports whether tests of the package draw from rapid, whose failures would be kept in testdata.
+func usesRapid(dir string) (bool, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	for _, name := range files {
+		code, readErr := os.ReadFile(name)
+		if err = errors.Join(err, readErr); bytes.Contains(code, []byte(`"pgregory.net/rapid"`)) {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+// Hunt looks for a mutant until something finds it or its time is over. An error says that there was no hunt: a program did
+// not run, or fails without a mutant, too.
+func (h *Hunter) Hunt(ctx context.Context, m mutant.Mutant) (Found, error) {
+	began := time.Now() //nolint:forbidigo // of real processes
+	found := Found{Mutant: m}
+	by, seed, seeds, err := h.simulate(ctx, m)
+	left := func() time.Duration { return h.options.Limit - time.Since(began) } //nolint:forbidigo // as above
+	if by != "" {
+		found.By, found.Seed, found.Seeds = "simulation: "+by, seed, seeds
+	}
+	for _, name := range testsOf(m) {
+		if err == nil && found.By == "" && left() > time.Second {
+			var test string
+			if test, err = h.test(ctx, m, name, left()); test != "" {
+				found.By = name + " " + test
+			}
+		}
+	}
+	found.Took = time.Since(began) //nolint:forbidigo // as above
+	if err == nil {
+		err = ctx.Err()
+	}
+	return found, err
+}
+
+// run runs a program with a mutant, "" meaning none, and returns its output. The error is that of its exit.
+func run(ctx context.Context, limit time.Duration, name, dir, path string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c := exec.CommandContext(ctx, path, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), mutant.Variable+"="+name)
+	c.WaitDelay = time.Second // what it started may hold its output open
+	output, err := c.CombinedOutput()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return string(output), err
+}
+
+// passes reports that a command line passes without a mutant; it is tried once.
+func (h *Hunter) passes(ctx context.Context, what, dir, path string, args ...string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	line := path + " " + strings.Join(args, " ")
+	err, known := h.clean[line]
+	if !known {
+		var output string
+		if output, err = run(ctx, 3*time.Minute, "", dir, path, args...); err != nil {
+			err = fmt.Errorf("%s fails without a mutant, too: %w\n%s", what, err, tail(output, 40))
+		}
+		h.clean[line] = err
+	}
+	return err
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

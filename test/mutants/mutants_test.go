@@ -1,0 +1,113 @@
+// Package mutants shows that planted defects are found, and that what ships has none.
+package mutants
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/internal/mutant"
+	"github.com/continuo-dev/continuo/internal/mutant/hunt"
+)
+
+var (
+	all      = flag.Bool("all", false, "hunt every mutant, not only those of each run")
+	only     = flag.String("only", "", "hunt these mutants, with commas between")
+	limit    = flag.Duration("limit", time.Minute, "time that a mutant may take to be found")
+	simulate = flag.Duration("simulate", 0, "part of that for the simulator; negative: none; 0: half")
+)
+
+const root = "../.."
+
+// everyRun are mutants of different places that are found by different means, most of them quickly.
+var everyRun = []string{
+	"skip-stamp-dedup", "attempt-reused", "lose-signal-at-completion", "due-entry-not-removed", "lost-treated-as-kept",
+	"projection-applies-twice", "mailbox-leaks-room", "body-checksum-ignored",
+}
+
+func chosen(t *testing.T) []mutant.Mutant {
+	names := everyRun
+	if *only != "" {
+		names = strings.Split(*only, ",")
+	}
+	var mutants []mutant.Mutant
+	for _, m := range mutant.Catalogue() {
+		if i := slices.Index(names, m.Name); i >= 0 || *all {
+			mutants = append(mutants, m)
+		}
+	}
+	if !*all && len(mutants) != len(names) {
+		t.Fatalf("the catalogue does not have all of %v", names)
+	}
+	return mutants
+}
+
+// Every chosen mutant is found.
+func TestMutantsAreFound(t *testing.T) {
+	t.Parallel()
+	began, mutants := time.Now(), chosen(t)
+	h, err := hunt.New(t.Context(), root, t.TempDir(), mutants, hunt.Options{Limit: *limit, Simulate: *simulate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := time.Since(began)
+	var found []hunt.Found
+	for _, m := range mutants {
+		f, err := h.Hunt(t.Context(), m)
+		if err != nil {
+			t.Errorf("%s: %v", m.Name, err)
+			continue
+		}
+		if found = append(found, f); f.By == "" {
+			t.Errorf("nothing finds %s: %s", m.Name, m.Broken)
+		}
+		t.Logf("%-30s %5.1f s  %s, seed %d", m.Name, f.Took.Seconds(), f.By, f.Seed)
+	}
+	fmt.Printf("mutants: %s; built in %.0f s, %.0f s in all\n", hunt.Summary(found), built.Seconds(), time.Since(began).Seconds())
+}
+
+// The table in the docs is of the mutants there are.
+func TestTableIsOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	if err := hunt.CheckTable(filepath.Join(root, "docs/internals/simulation.md")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What ships has neither guards nor catalogue: every call of On is inlined, and what it guards is gone with it.
+func TestOrdinaryBuildHasNone(t *testing.T) {
+	t.Parallel()
+	for _, build := range []struct {
+		flags []string
+		want  bool
+	}{{nil, false}, {[]string{"-tags", "mutants"}, true}} {
+		path, err := child.Build(t.Context(), t.TempDir(), "./cmd/continuo", build.flags...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		symbols, err := exec.CommandContext(t.Context(), "go", "tool", "nm", path).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(symbols, []byte("internal/mutant.")); got != build.want {
+			t.Errorf("built with %v it has symbols of internal/mutant: %t", build.flags, got)
+		}
+		for _, text := range []string{mutant.Variable, "skip-stamp-dedup"} {
+			if got := bytes.Contains(program, []byte(text)); got != build.want {
+				t.Errorf("built with %v it contains %q: %t", build.flags, text, got)
+			}
+		}
+	}
+}
