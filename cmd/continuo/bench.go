@@ -67,6 +67,10 @@ func newBench(a *app) *cobra.Command {
 	flags.IntVar(&o.ActivationSlots, "activation-slots", 0, "runs whose code each worker runs at a time (default 256)")
 	flags.StringVar(&o.Dir, "dir", "", "where data goes, in a directory that is deleted at the end (default: the system's temporary directory)")
 	flags.StringVar(&o.HTTPAddr, "http-addr", "", "with --addr: where that server shows its metrics")
+	flags.IntVar(&o.Timers, "timers", 0, "timers of the workload timers (default 2,000)")
+	flags.IntVar(&o.Sleepers, "sleepers", 0, "runs of the workload sleepers (default 100,000)")
+	flags.IntVar(&o.Events, "events", 0, "events of the long run of hotrun, and of all runs of recover (default 1,000,000)")
+	flags.StringVar(&o.Profile, "profile", "", "directory for profiles of processor, allocations, locks and blocking of all processes; they cost speed")
 	flags.BoolVar(&asJSON, "json", false, "one JSON object a line for each workload")
 	offer(cmd, "workload", append([]string{"all"}, bench.Workloads()...))
 	cmd.AddCommand(newBenchWorker(a))
@@ -89,6 +93,7 @@ func newBenchWorker(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Queue, "queue", "", "task queue")
+	flags.StringVar(&o.ProfileSocket, "profile-socket", "", "unix socket to serve profiles on")
 	flags.IntVar(&o.TaskSlots, "task-slots", 0, "tasks at a time")
 	flags.IntVar(&o.ActivationSlots, "activation-slots", 0, "activations at a time")
 	return cmd

@@ -12,12 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/continuo-dev/continuo/internal/bench"
 	"github.com/continuo-dev/continuo/internal/config"
 	"github.com/continuo-dev/continuo/internal/embedded"
 )
 
 func newServe(a *app) *cobra.Command {
-	var file string
+	var file, profiles string
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server: all services in one process, over an embedded store",
@@ -32,11 +33,20 @@ func newServe(a *app) *cobra.Command {
 			if settings.Data == "" {
 				return usage("serve needs a directory for its data: --data DIR (or 'continuo dev' to try things)")
 			}
+			if profiles != "" {
+				stop, err := bench.ServeProfiles(cmd.Context(), profiles)
+				if err != nil {
+					return err
+				}
+				defer stop()
+			}
 			return a.serve(cmd.Context(), settings, nil)
 		},
 	}
 	config.Flags(cmd.Flags())
 	cmd.Flags().StringVar(&file, "config", config.FileFromEnv(), "YAML file with settings (CONTINUO_CONFIG)")
+	cmd.Flags().StringVar(&profiles, "profile-socket", "", "unix socket to serve profiles on, for 'continuo bench'")
+	_ = cmd.Flags().MarkHidden("profile-socket") // fails for unknown flags only
 	return cmd
 }
 

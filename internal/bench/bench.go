@@ -34,15 +34,27 @@ type Options struct {
 	Repeat int
 	// Workers is the number of worker processes, default 1; TaskSlots and ActivationSlots are those of each, default 256.
 	Workers, TaskSlots, ActivationSlots int
+	// Timers is how many timers the workload timers has, Sleepers how many runs sleepers has, Events how many events the long
+	// run of hotrun and all runs of recover have; defaults 2,000, 100,000 and 1,000,000.
+	Timers, Sleepers, Events int
+	// Profile is a directory for profiles of all processes; empty means none. Profiles cost speed.
+	Profile string
 	// Progress gets a line about each thing done, for people who wait; nil means nobody does.
 	Progress io.Writer
 }
+
+// Sizes of workloads that have one.
+const (
+	defaultTimers   = 2_000
+	defaultSleepers = 100_000
+	defaultEvents   = 1_000_000
+)
 
 // patience is how long a process may take to be ready or to stop, and calls to come back after the measured time.
 const patience = 60 * time.Second
 
 func (o Options) withDefaults() (Options, error) {
-	for _, n := range []int{o.Inflight, o.Repeat, o.Workers, o.TaskSlots, o.ActivationSlots, int(o.Duration), int(o.Warmup)} {
+	for _, n := range []int{o.Inflight, o.Repeat, o.Workers, o.TaskSlots, o.ActivationSlots, o.Timers, o.Sleepers, o.Events, int(o.Duration), int(o.Warmup)} {
 		if n < 0 {
 			return o, errors.New("bench: numbers and times cannot be negative; 0 means the default")
 		}
@@ -58,6 +70,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
+	or(&o.Timers, defaultTimers)
+	or(&o.Sleepers, defaultSleepers)
+	or(&o.Events, defaultEvents)
 	or(&o.Duration, 5*time.Second)
 	or(&o.Warmup, time.Second)
 	or(&o.Repeat, 1)
@@ -82,6 +97,11 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Profile != "" {
+		if err := os.MkdirAll(o.Profile, 0o700); err != nil {
+			return nil, fmt.Errorf("a directory for profiles: %w", err)
+		}
+	}
 	var results []Result
 	for _, name := range o.Workloads {
 		var repeated []Result
@@ -101,6 +121,9 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 // once measures one workload once.
 func once(ctx context.Context, o Options, name string) (_ Result, err error) {
 	w, _ := find(name)
+	if w.kills && o.Addr != "" {
+		return Result{}, errors.New("it kills its server, so it starts its own: leave --addr out")
+	}
 	if o.Inflight == 0 {
 		o.Inflight = w.inflight
 	}
@@ -120,6 +143,9 @@ func once(ctx context.Context, o Options, name string) (_ Result, err error) {
 	}
 	if err := w.run(ctx, l); err != nil {
 		return Result{}, l.explain(err)
+	}
+	if result.RawAppends > 0 {
+		result.OfAppends = result.PerSecond / result.RawAppends
 	}
 	return result, nil
 }

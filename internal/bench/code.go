@@ -21,13 +21,13 @@ var (
 
 // bindings is the code that the workers have.
 func bindings() []flow.Binding {
-	return []flow.Binding{
+	return append(waitingBindings(),
 		oneTask.With(echo.Call),
 		seq10.With(runSeq10),
 		steps10.With(runSteps10),
 		fanout100.With(runFanout100),
 		echo.With(func(_ context.Context, in string) (string, error) { return in, nil }),
-	}
+	)
 }
 
 func runSeq10(ctx flow.Context, in string) (out string, err error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/child"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
@@ -27,6 +28,8 @@ type lab struct {
 	queue   flow.QueueOption
 
 	before, after usage // at both ends of the measured time
+	// usageOfStore tells what a store in this process has done; nil when there is none.
+	usageOfStore func() pebble.Stats
 }
 
 // open starts what the workload needs. What it has started when it fails is ended by close.
@@ -54,6 +57,7 @@ func (l *lab) open(ctx context.Context, w workload) error {
 			Name: fmt.Sprintf("worker %d", n+1), Path: l.options.Binary, Log: filepath.Join(l.dir, "workers.log"),
 			Args: []string{
 				"bench", "worker", "--addr", addr, "--queue", string(l.queue),
+				"--profile-socket", l.socket("worker" + strconv.Itoa(n+1)),
 				"--task-slots", strconv.Itoa(l.options.TaskSlots), "--activation-slots", strconv.Itoa(l.options.ActivationSlots),
 			},
 		})
@@ -67,7 +71,7 @@ func (l *lab) open(ctx context.Context, w workload) error {
 
 func (l *lab) startServer(ctx context.Context) error {
 	server, err := child.StartServer(ctx, child.ServerOptions{
-		Binary: l.options.Binary, Dir: filepath.Join(l.dir, "data"), Args: []string{"--log-level", "warn"},
+		Binary: l.options.Binary, Dir: filepath.Join(l.dir, "data"), Args: []string{"--log-level", "warn", "--profile-socket", l.socket("server")},
 	})
 	l.server = server
 	if server != nil && server.Process == nil {
@@ -126,6 +130,14 @@ func (l *lab) close() error {
 		errs = append(errs, l.server.Kill())
 	}
 	return errors.Join(errs...)
+}
+
+// removeSocket removes the socket of a process that was killed.
+func removeSocket(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // sleep waits and reports whether ctx goes on.

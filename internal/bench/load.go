@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,10 +74,7 @@ func (l *lab) load(ctx context.Context, units int, call func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	var together []time.Duration
-	for _, s := range samples {
-		together = append(together, s...)
-	}
+	together := slices.Concat(samples...)
 	if len(together) == 0 {
 		return fmt.Errorf("nothing was done in %s; use a longer --duration", l.options.Duration)
 	}
@@ -107,13 +105,52 @@ func (l *lab) measure(ctx context.Context, failed chan error, phase func(int32))
 	if l.before, err = l.usage(ctx); err != nil {
 		return err
 	}
+	finish := l.profile(ctx)
 	phase(measuring)
 	if err := wait(l.options.Duration); err != nil {
-		return err
+		return errors.Join(err, finish())
 	}
 	phase(ending)
 	l.after, err = l.usage(ctx)
-	return err
+	return errors.Join(err, finish())
+}
+
+// each makes so many calls, as many at a time as may be in flight, and returns how many were made until now and how long
+// each took. It stops early, without an error, when no call is begun for the time being up.
+func (l *lab) each(ctx context.Context, count int, during time.Duration, call func(ctx context.Context, n int) error) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, during+patience, fmt.Errorf("calls did not come back within %s of the end", patience))
+	defer cancel()
+	var (
+		next    atomic.Int64
+		all     sync.WaitGroup
+		samples = make([][]time.Duration, l.options.Inflight)
+		failed  = make(chan error, l.options.Inflight)
+		begun   = now()
+	)
+	for caller := range samples {
+		all.Go(func() {
+			for since(begun) < during {
+				n := int(next.Add(1)) - 1
+				if n >= count {
+					return
+				}
+				began := now()
+				if err := call(ctx, n); err != nil {
+					failed <- fmt.Errorf("call %d failed: %w", n, cause(ctx, err))
+					cancel()
+					return
+				}
+				samples[caller] = append(samples[caller], since(began))
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case err := <-failed:
+		return nil, err
+	default:
+	}
+	return slices.Concat(samples...), nil
 }
 
 // cause says why a call failed: the reason of the context's end where that is why.

@@ -47,6 +47,9 @@ func (l *lab) usage(ctx context.Context) (usage, error) {
 		}
 		u.disk = size(filepath.Join(l.dir, "data"))
 	}
+	if l.usageOfStore != nil {
+		return l.inside(u), nil
+	}
 	metrics, err := l.metrics(ctx)
 	if err != nil {
 		return u, err
@@ -57,6 +60,15 @@ func (l *lab) usage(ctx context.Context) (usage, error) {
 		u.rss = int64(metrics["process_resident_memory_bytes"])
 	}
 	return u, nil
+}
+
+// inside completes what was used where the engine is in this process: all of it counts as the server's.
+func (l *lab) inside(u usage) usage {
+	stats := l.usageOfStore()
+	u.server, u.client = u.client, 0
+	u.syncs, u.records, u.bytes = float64(stats.Syncs), float64(stats.Records), float64(stats.Bytes)
+	u.disk = size(filepath.Join(l.dir, "data"))
+	return u
 }
 
 // metrics reads those metrics of the server that have no labels.
@@ -121,7 +133,4 @@ func (r *Result) account(before, after usage, units int) {
 		r.RecordsPerSync = (after.records - before.records) / syncs
 	}
 	r.LogBytes, r.DiskBytes = (after.bytes-before.bytes)/n, float64(after.disk-before.disk)/n
-	if r.RawAppends > 0 {
-		r.OfAppends = r.PerSecond / r.RawAppends
-	}
 }

@@ -15,12 +15,21 @@ type WorkerOptions struct {
 	Addr, Queue string
 	// TaskSlots and ActivationSlots bound what it does at a time.
 	TaskSlots, ActivationSlots int
+	// ProfileSocket is where [ServeProfiles] serves; empty means nowhere.
+	ProfileSocket string
 	// Log gets what the worker has to say.
 	Log *slog.Logger
 }
 
 // Work is what a worker process does until ctx ends.
 func Work(ctx context.Context, o WorkerOptions) error {
+	if o.ProfileSocket != "" {
+		stop, err := ServeProfiles(ctx, o.ProfileSocket)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	c, err := client.Dial(o.Addr, client.Options{})
 	if err != nil {
 		return err

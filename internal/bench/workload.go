@@ -11,6 +11,8 @@ type workload struct {
 	inflight int
 	// alone: it needs neither server nor workers.
 	alone bool
+	// kills: it kills its server.
+	kills bool
 	run   func(ctx context.Context, l *lab) error
 }
 
@@ -22,6 +24,12 @@ func workloads() []workload {
 		{name: "seq10", unit: "tasks", inflight: 64, run: runs(seq10, 10)},
 		{name: "steps10", unit: "steps", inflight: 64, run: runs(steps10, 10)},
 		{name: "fanout100", unit: "tasks", inflight: 8, run: runs(fanout100, 100)},
+		{name: "signals", unit: "signals", inflight: 64, run: signals},
+		{name: "timers", unit: "timers", inflight: 256, run: timers},
+		{name: "sleepers", unit: "wake-ups", inflight: 256, kills: true, run: sleepers},
+		{name: "engine", unit: "steps", inflight: 256, alone: true, run: inProcess},
+		{name: "hotrun", unit: "signals", inflight: 1, run: hotrun},
+		{name: "recover", unit: "events", inflight: 256, kills: true, run: recovery},
 	}
 }
 
