@@ -1,0 +1,142 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/continuo-dev/continuo/internal/chaos/ledger"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// taskKey names a task or step.
+type taskKey struct {
+	run  string
+	step uint64
+}
+
+// executions checks that code ran again only where that has a reason, and that every accepted outcome was made by an
+// execution of its attempt.
+func executions(e Evidence, c *Counts) []Violation {
+	var found []Violation
+	byTask := map[taskKey][]ledger.Execution{}
+	for _, x := range e.Executions {
+		if x.IsStep {
+			c.Steps++
+		} else {
+			c.Executions++
+		}
+		k := taskKey{x.Run, x.Step}
+		byTask[k] = append(byTask[k], x)
+	}
+	faults := faultsOf(e.Faults)
+	for _, runs := range e.Runs {
+		for _, run := range runs {
+			for step, t := range run.Tasks {
+				k := taskKey{run.ID, step}
+				found = append(found, ofTask(run, k, t, byTask[k], faults, c)...)
+				delete(byTask, k)
+			}
+		}
+	}
+	for k, all := range byTask {
+		found = append(found, unrecorded(e, k, all, faults, c)...)
+	}
+	slices.SortFunc(found, func(a, b Violation) int { return cmp.Compare(a.Where+a.What, b.Where+b.What) })
+	return found
+}
+
+// ofTask checks the executions of one task.
+func ofTask(run *Run, k taskKey, t *Task, all []ledger.Execution, faults faults, c *Counts) []Violation {
+	where := fmt.Sprintf("%s %s/%d", run.Workflow, k.run, k.step)
+	found := repeats(where, run, t, all, faults, c)
+	lost := t.Code == events.CodeWorkerLost || t.Code == events.CodeOutcomeUnknown || strings.HasPrefix(t.Code, "timeout_")
+	if !t.Ended || t.Cancelled || lost {
+		return found
+	}
+	made := slices.ContainsFunc(all, func(x ledger.Execution) bool {
+		return x.Attempt == t.Attempt && x.End != 0 && x.Failed == (t.Code != "")
+	})
+	if !made {
+		found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
+			"the outcome of attempt %d was accepted (failure %q), but no execution made it", t.Attempt, t.Code)})
+	}
+	return found
+}
+
+// unrecorded checks executions that no history knows: of a step whose outcome was not recorded before the run ended or its
+// worker was lost. A task is in the history before it is executed.
+func unrecorded(e Evidence, k taskKey, all []ledger.Execution, faults faults, c *Counts) []Violation {
+	for workflow, runs := range e.Runs {
+		for _, run := range runs {
+			if run.ID == k.run && all[0].IsStep {
+				return repeats(workflow+" "+k.run, run, &Task{IsStep: true}, all, faults, c)
+			}
+		}
+	}
+	return []Violation{{RuleExecution, fmt.Sprintf("%s/%d", k.run, k.step), "it was executed, but no history has it"}}
+}
+
+// repeats checks each execution that follows another of the same task.
+func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults faults, c *Counts) []Violation {
+	slices.SortFunc(all, func(a, b ledger.Execution) int { return cmp.Compare(a.Begin, b.Begin) })
+	var found []Violation
+	for i := 1; i < len(all); i++ {
+		before, x := all[i-1], all[i]
+		if before.Failed && before.End <= x.Begin && x.Attempt == before.Attempt+1 {
+			continue // a retry
+		}
+		c.Repeated++
+		if before.End != 0 && before.End <= x.Begin && !before.Failed {
+			c.Finished++
+		}
+		if t.timedOut(before.Attempt) && x.Attempt > before.Attempt || t.IsStep && run.Refused > 0 {
+			continue
+		}
+		// An outcome that was reported and not answered is reported again or made again. So what happened to the server or
+		// to one of the workers that had the task since counts.
+		if !faults.between(before.Worker, before.Begin, x.Begin) && !earlierFault(all[:i-1], x, faults) {
+			found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
+				"attempt %d began in worker %s (end %d, failed %v), and attempt %d %v later in worker %s, but neither that worker nor the server was killed or stopped",
+				before.Attempt, before.Worker, before.End, before.Failed, x.Attempt, nanoseconds(x.Begin-before.Begin), x.Worker)})
+		}
+	}
+	return found
+}
+
+// earlierFault explains an execution by what happened to an earlier one than the last.
+func earlierFault(earlier []ledger.Execution, x ledger.Execution, faults faults) bool {
+	return slices.ContainsFunc(earlier, func(b ledger.Execution) bool { return faults.between(b.Worker, b.Begin, x.Begin) })
+}
+
+// timedOut reports whether the history has a timeout of an attempt.
+func (t *Task) timedOut(attempt uint32) bool {
+	return attempt > 0 && int(attempt) <= len(t.Failed) && strings.HasPrefix(t.Failed[attempt-1], "timeout_")
+}
+
+// faults are the faults of each process.
+type faults map[string][]ledger.Fault
+
+func faultsOf(all []ledger.Fault) faults {
+	of := faults{}
+	for _, f := range all {
+		of[f.Process] = append(of[f.Process], f)
+	}
+	return of
+}
+
+// between reports whether the worker or the server was down or stopped at some time between two moments.
+func (f faults) between(worker string, from, to int64) bool {
+	for _, process := range []string{worker, ledger.ServerProcess} {
+		if slices.ContainsFunc(f[process], func(one ledger.Fault) bool { return one.From <= to && one.To >= from }) {
+			return true
+		}
+	}
+	return false
+}
+
+type nanoseconds int64
+
+// String gives milliseconds.
+func (n nanoseconds) String() string { return fmt.Sprintf("%.1f ms", float64(n)/1e6) }
