@@ -179,5 +179,8 @@ func checkRetry(p RetryPolicy) error {
 	case p.Initial < 0 || p.Max < 0:
 		return fmt.Errorf("flow.Retry: Initial %v and Max %v must not be negative; 0 means the default", p.Initial, p.Max)
 	}
+	if err := p.Validate(); err != nil {
+		return fmt.Errorf("flow.Retry: %w", err)
+	}
 	return nil
 }
