@@ -10,8 +10,9 @@ import (
 
 // connTable has the workers' streams.
 type connTable struct {
-	mu   sync.Mutex
-	open map[sessions.Conn]*conn
+	mu     sync.Mutex
+	open   map[sessions.Conn]*conn
+	pushed []*conn // since the last flush; of the loop alone
 }
 
 // conn is one stream of a worker, between its goroutines and the loop.
@@ -21,6 +22,7 @@ type conn struct {
 	worker  sessions.Worker
 	wake    chan struct{} // has a value when out may have something
 	heard   atomic.Int64  // clock's boot time in nanoseconds when the worker said something last
+	pushed  bool          // it waits for the table's flush; of the loop alone
 
 	mu     sync.Mutex
 	out    []sessions.Output // bounded by the credits of the worker and what it has sent
@@ -46,7 +48,8 @@ func (g *Gateway) newConn(worker sessions.Worker) *conn {
 	return c
 }
 
-// push gives an output to a stream's writer; one that is closed meanwhile does not need it.
+// push gives an output to a stream's writer, which begins with it at the next flush; one that is closed meanwhile does not
+// need it. Called by the loop alone.
 func (t *connTable) push(id sessions.Conn, out sessions.Output) {
 	t.mu.Lock()
 	c := t.open[id]
@@ -57,7 +60,20 @@ func (t *connTable) push(id sessions.Conn, out sessions.Output) {
 	c.mu.Lock()
 	c.out = append(c.out, out)
 	c.mu.Unlock()
-	c.signal()
+	if !c.pushed {
+		c.pushed = true
+		t.pushed = append(t.pushed, c)
+	}
+}
+
+// flush lets the writers send what was pushed: one message for all that a turn has for a worker. Called by the loop alone.
+func (t *connTable) flush() {
+	for _, c := range t.pushed {
+		c.pushed = false
+		c.signal()
+	}
+	clear(t.pushed)
+	t.pushed = t.pushed[:0]
 }
 
 func (c *conn) signal() {

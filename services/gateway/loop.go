@@ -119,6 +119,7 @@ func (g *Gateway) loop(ctx context.Context, tail *journal.Reader, mailbox inbox.
 		for _, out := range g.core.Turn(g.now(), batch) {
 			g.dispatch(out)
 		}
+		g.conns.flush()
 		clear(batch)
 		g.metrics.observe(g.core.Stats())
 		if len(records) == turnRecords {

@@ -113,7 +113,12 @@ func (b *frameBuilder) add(r *events.Record) {
 
 func (b *frameBuilder) full() bool { return b.bytes >= b.limit }
 
-func (b *frameBuilder) frame() []byte { return events.AppendFrame(nil, b.records...) }
+func (b *frameBuilder) frame() []byte {
+	if len(b.records) == 0 {
+		return nil
+	}
+	return events.AppendFrame(make([]byte, 0, b.bytes), b.records...)
+}
 
 // split returns the part of a record with the events from first to last, in pieces when it is too large for one chunk.
 func split(r *events.Record, first, last events.EventNumber) []*events.Record {

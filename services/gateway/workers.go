@@ -42,34 +42,20 @@ func (g *Gateway) work(stream workStream) error {
 		return err
 	}
 	defer g.leaveStream()
-	// Whoever returns first ends the stream, and with it the other.
-	requests := make(chan *apiv1.WorkRequest)
-	broken := make(chan error, 1)
-	go func() {
-		for {
-			r, err := stream.Recv()
-			if err != nil {
-				broken <- err
-				return
-			}
-			select {
-			case requests <- r:
-			case <-stream.Context().Done():
-				return
-			}
-		}
-	}()
-	var hello *apiv1.WorkRequest
+	// One goroutine reads; whoever returns first ends the stream, and with it the other.
+	hello, joined, reading := make(chan *apiv1.WorkRequest, 1), make(chan *conn, 1), make(chan error, 1)
+	go func() { reading <- g.readWorker(stream, hello, joined) }()
+	var first *apiv1.WorkRequest
 	select {
-	case hello = <-requests:
-	case err := <-broken:
-		return streamEnd(err)
+	case first = <-hello:
+	case err := <-reading:
+		return err
 	case <-g.deps.Clock.After(helloWithin):
 		return &events.Error{Code: events.DeadlineExceeded, Message: "no hello came within " + helloWithin.String()}
 	case <-stream.Context().Done():
 		return stream.Context().Err()
 	}
-	join, err := g.readHello(stream.Context(), hello.GetHello())
+	join, err := g.readHello(stream.Context(), first.GetHello())
 	if err != nil {
 		return err
 	}
@@ -78,8 +64,7 @@ func (g *Gateway) work(stream workStream) error {
 	join.Conn = c.id
 	defer c.close()
 	c.post(join)
-	reading := make(chan error, 1)
-	go func() { reading <- g.readWorker(stream.Context(), c, requests, broken) }()
+	joined <- c
 	return g.writeWorker(stream, c, reading)
 }
 
@@ -187,19 +172,28 @@ func shorten(s string) string {
 	return s
 }
 
-// readWorker turns what a worker sends into inputs, until its stream ends.
-func (g *Gateway) readWorker(ctx context.Context, c *conn, requests <-chan *apiv1.WorkRequest, broken <-chan error) error {
+// readWorker passes on the first message and, once its worker has joined, turns the others into inputs, until the stream
+// ends.
+func (g *Gateway) readWorker(stream workStream, hello chan<- *apiv1.WorkRequest, joined <-chan *conn) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return streamEnd(err)
+	}
+	hello <- first
+	var c *conn
+	select {
+	case c = <-joined:
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
 	for {
-		select {
-		case r := <-requests:
-			c.heard.Store(int64(g.deps.Clock.Boot()))
-			if err := g.readBatch(ctx, c, r); err != nil {
-				return err
-			}
-		case err := <-broken:
+		r, err := stream.Recv()
+		if err != nil {
 			return streamEnd(err)
-		case <-ctx.Done():
-			return ctx.Err()
+		}
+		c.heard.Store(int64(g.deps.Clock.Boot()))
+		if err := g.readBatch(stream.Context(), c, r); err != nil {
+			return err
 		}
 	}
 }
