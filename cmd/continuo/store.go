@@ -68,7 +68,7 @@ func newStoreCheck(a *app) *cobra.Command {
 			"agree, and that every row can be read. It changes nothing. With findings it exits with 1. The read model and the blobs are\n" +
 			"not judged, only measured: the read model is built again when it is gone.",
 	}, func(dir string) (pebble.Report, error) {
-		return pebble.Check(dir, engine.CheckRow)
+		return pebble.Check(dir, pebble.Judge{Row: engine.CheckRow})
 	}, func(r *storeReport) {
 		a.line(fmt.Sprintf("%s: %s in %s of log, %s", r.Dir, count(r.records(), "record"), size(r.LogBytes), r.stopped()))
 		a.findings(r)

@@ -22,8 +22,8 @@ const maxProblems = 100
 type Report struct {
 	Dir    string
 	Format Format
-	// CleanStop says that the store was stopped in good order. Only then is it known that the end of the log is there:
-	// after a crash the last batch, if its sync never returned, looks the same as one that rotted.
+	// CleanStop says that the store was stopped in good order, so that the end of the log is known to be there. Otherwise
+	// it is known up to what the file SYNCED says.
 	CleanStop bool
 	// Problems are what is wrong, up to 100 of ProblemCount; none means whole. Info fills them only with what kept it from
 	// reading.
@@ -70,15 +70,27 @@ func (r *Report) problem(where, format string, args ...any) {
 	}
 }
 
+// Judge looks at what [Check] reads and the store itself does not understand. Nil functions look at nothing.
+type Judge struct {
+	// Row says what is wrong with the row of a run.
+	Row func(row []byte) error
+	// Record is shown every record that can be read, by partition and position. Kept says that a history has it; other
+	// records go with the next trim.
+	Record func(r *events.Record, kept bool)
+}
+
 // Check reads everything in a stopped store and says whether it is whole: the files, the checksum of every record, that
-// the log has no gap, that log and history index agree, and that every row can be decoded. decodeRun, which may be nil,
-// judges the rows of runs. Nothing is written. An error means that there was nothing to check: it wraps [ErrMissing],
+// the log has no gap and does not end before what was acknowledged, that log and history index agree, and that every row
+// can be decoded. Nothing is written. An error means that there was nothing to check: it wraps [ErrMissing],
 // [ErrForeign], [ErrNewer], [ErrInUse] or what the operating system says.
-func Check(dir string, decodeRun func(row []byte) error) (Report, error) {
-	if decodeRun == nil {
-		decodeRun = func([]byte) error { return nil }
+func Check(dir string, judge Judge) (Report, error) {
+	if judge.Row == nil {
+		judge.Row = func([]byte) error { return nil }
 	}
-	return inspect(dir, func(c *checker) { c.check(decodeRun) })
+	if judge.Record == nil {
+		judge.Record = func(*events.Record, bool) {}
+	}
+	return inspect(dir, func(c *checker) { c.check(judge) })
 }
 
 // Info reads a stopped store and says what uses its space. It fails as [Check] does.
@@ -150,7 +162,23 @@ func inspectLog(r *Report, format []byte, walk func(*checker)) {
 	if err := verifyIdentity(db, r.Dir, format); err != nil {
 		r.problem(r.Dir, "%v", err)
 	}
-	walk(newChecker(r, db))
+	c := newChecker(r, db)
+	c.ending()
+	walk(c)
+}
+
+// ending compares the ends of the logs with what was acknowledged.
+func (c *checker) ending() {
+	marks, err := readSynced(c.Dir, c.Format.Partitions)
+	if err != nil {
+		c.problem(filepath.Join(c.Dir, fileSynced), "%s", reason(err))
+	}
+	for n, mark := range marks {
+		found := reached{c.Partitions[n].Last, c.Partitions[n].Epoch}
+		if found.seq < mark.seq || found.epoch < mark.epoch {
+			c.problem(filepath.Join(c.Dir, dirLog), "%s", endLost(events.Partition(n), found, mark))
+		}
+	}
 }
 
 // newChecker reads where the logs of the partitions begin and end.

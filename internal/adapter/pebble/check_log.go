@@ -9,6 +9,7 @@ import (
 // logChecker judges records, the index of histories and the notes of what is to be trimmed against each other.
 type logChecker struct {
 	*checker
+	show  func(r *events.Record, kept bool)
 	state map[events.Partition]*logState
 }
 
@@ -61,10 +62,12 @@ func (c *logChecker) event(p *PartitionReport, key, value []byte) {
 		if !noted {
 			c.problem(where, "record %d belongs to no history and would never be trimmed", seq)
 		}
+		c.show(record, false)
 		return
 	}
 	index := historyKey(p.Partition, record.RunID, record.First)
 	place, err := getCopy(c.db, index)
+	c.show(record, place != nil)
 	switch {
 	case err != nil:
 		c.problem(where, "record %d: %v", seq, err)

@@ -9,9 +9,9 @@ import (
 )
 
 // check judges every row of every family.
-func (c *checker) check(decodeRun func(row []byte) error) {
+func (c *checker) check(judge Judge) {
 	c.unknownKeys()
-	log := logChecker{checker: c, state: map[events.Partition]*logState{}}
+	log := logChecker{checker: c, show: judge.Record, state: map[events.Partition]*logState{}}
 	for _, f := range families {
 		c.family(f.letter, f.name, func(p *PartitionReport, key, value []byte) {
 			var err error
@@ -23,7 +23,7 @@ func (c *checker) check(decodeRun func(row []byte) error) {
 			case famHistory:
 				log.history(p, key, value)
 			case famRun:
-				if err = decodeRun(value); err == nil && len(key) != 19 {
+				if err = judge.Row(value); err == nil && len(key) != 19 {
 					err = errors.New("the key does not name a run")
 				}
 			default:

@@ -160,7 +160,7 @@ func decodeRow(row []byte) error {
 func TestCheckOfAWholeStore(t *testing.T) {
 	t.Parallel()
 	dir := filled(t)
-	r, err := Check(dir, decodeRow)
+	r, err := Check(dir, Judge{Row: decodeRow})
 	must(t, err)
 	if !r.Whole() || !r.CleanStop {
 		t.Fatalf("clean stop %v, problems %v", r.CleanStop, r.Problems)
@@ -185,7 +185,7 @@ func TestCheckOfAWholeStore(t *testing.T) {
 			t.Errorf("the store to be checked has no %s", f.Name)
 		}
 	}
-	again, err := Check(dir, decodeRow)
+	again, err := Check(dir, Judge{Row: decodeRow})
 	must(t, err)
 	if !again.CleanStop {
 		t.Error("Check changed the store")
@@ -246,7 +246,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 			must(t, err)
 			must(t, c.damage(db))
 			must(t, db.Close())
-			r, err := Check(dir, decodeRow)
+			r, err := Check(dir, Judge{Row: decodeRow})
 			must(t, err)
 			found := fmt.Sprint(r.Problems)
 			if r.Whole() || !strings.Contains(found, c.want) {
@@ -293,7 +293,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 		db, err := pebble.Open(filepath.Join(dir, dirLog), engineOptions(clone, quietLog{}))
 		must(t, err)
 		c := newChecker(&Report{Dir: dir, Format: s.Format()}, db)
-		c.check(decodeRow)
+		c.check(Judge{Row: decodeRow, Record: func(*events.Record, bool) {}})
 		if !c.Whole() {
 			t.Errorf("cut %d: %v", cut, c.Problems)
 		}
@@ -398,7 +398,7 @@ func damageFile(t *testing.T, rng *rand.Rand, path string, truncate bool) string
 // found, that is tried if also says so.
 func spoiled(t *testing.T, dir, what, want string, also bool) bool {
 	t.Helper()
-	r, err := Check(dir, decodeRow)
+	r, err := Check(dir, Judge{Row: decodeRow})
 	found := err != nil || !r.Whole()
 	if found && !also {
 		return true

@@ -175,6 +175,11 @@ func (s *Store) commitGroup(group []*request) {
 	if err == nil {
 		err = s.failure()
 	}
+	if err == nil {
+		if err = s.raise(group); err != nil {
+			s.fail(err)
+		}
+	}
 	for _, r := range group {
 		switch {
 		case err != nil:

@@ -22,6 +22,7 @@ import (
 //	FORMAT       what the store is; made last, so that an unfinished store is known as such
 //	FORMAT.new   the same while the store is being made
 //	CLEAN        the mark of the last clean stop; gone while the store is open
+//	SYNCED       how far the log was durable when it was acknowledged
 //	log/         the Pebble store
 const (
 	fileLock   = "LOCK"

@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 		open(t, dir, Options{Partitions: 2})
 		pid := strconv.Itoa(os.Getpid())
 		wantRefusal(t, dir, ErrInUse, "in use by process "+pid)
-		if _, err := Check(dir, nil); !errors.Is(err, ErrInUse) {
+		if _, err := Check(dir, Judge{}); !errors.Is(err, ErrInUse) {
 			t.Fatalf("Check of an open store: %v", err)
 		}
 	})
@@ -108,7 +108,7 @@ func TestRefusals(t *testing.T) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "thesis.txt"), []byte("dear"), 0o600))
 		wantRefusal(t, dir, ErrForeign, `it has "thesis.txt"`)
-		if _, err := Check(dir, nil); !errors.Is(err, ErrForeign) {
+		if _, err := Check(dir, Judge{}); !errors.Is(err, ErrForeign) {
 			t.Fatalf("Check: %v", err)
 		}
 	})
@@ -129,7 +129,7 @@ func TestRefusals(t *testing.T) {
 		dir := made(t)
 		edit(t, filepath.Join(dir, fileFormat), `"version": 1`, `"version": 2`)
 		wantRefusal(t, dir, ErrNewer, "upgrade continuo")
-		if _, err := Check(dir, nil); !errors.Is(err, ErrNewer) {
+		if _, err := Check(dir, Judge{}); !errors.Is(err, ErrNewer) {
 			t.Fatalf("Check: %v", err)
 		}
 	})
@@ -177,7 +177,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "nowhere")} {
-			if _, err := Check(dir, nil); !errors.Is(err, ErrMissing) {
+			if _, err := Check(dir, Judge{}); !errors.Is(err, ErrMissing) {
 				t.Fatalf("Check: %v", err)
 			}
 			if _, err := Info(dir); !errors.Is(err, ErrMissing) {
@@ -261,7 +261,7 @@ func TestKillNine(t *testing.T) {
 	if n := len(readAll(t, s, 0)); n != 8 {
 		t.Fatalf("%d of 8 acknowledged records are there", n)
 	}
-	if r, err := Check(dir, nil); !errors.Is(err, ErrInUse) {
+	if r, err := Check(dir, Judge{}); !errors.Is(err, ErrInUse) {
 		t.Fatalf("Check: %v, %v", r, err)
 	}
 }

@@ -82,6 +82,7 @@ type Store struct {
 	owner   events.OwnerID
 	parts   []*partition
 	disk    diskWatch
+	synced  watermark
 	stats   counters
 
 	committer committer
@@ -142,12 +143,6 @@ func (s *Store) open(kind content) error {
 	if err := verifyIdentity(s.db, s.dir, format); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(s.dir, fileClean)); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("beginning to write: %w", err)
-	}
-	if err := syncDir(s.dir); err != nil {
-		return fmt.Errorf("beginning to write: %w", err)
-	}
 	id, err := newOwner()
 	if err != nil {
 		return err
@@ -155,6 +150,15 @@ func (s *Store) open(kind content) error {
 	s.owner = id
 	if err := s.loadPartitions(); err != nil {
 		return err
+	}
+	if err := s.openWatermark(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(s.dir, fileClean)); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("beginning to write: %w", err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		return fmt.Errorf("beginning to write: %w", err)
 	}
 	s.disk.init(s.dir, s.options)
 	s.committer.init()
@@ -211,13 +215,13 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	s.stopCommitter()
-	var err error
+	err := s.synced.file.Close()
 	if fatal := s.fatalErr.Load(); fatal != nil {
 		// Pebble's locks and files are in an unknown state; only the end of the process frees them.
 		return errors.Join(fmt.Errorf("the store failed: %w", *fatal), unlockDir(s.lock))
 	}
-	mark, err := newMark()
-	if err == nil {
+	mark, markErr := newMark()
+	if err = errors.Join(err, markErr); err == nil {
 		err = s.guard(func() error {
 			if err := s.db.Set(keyMark, []byte(mark), pebble.Sync); err != nil {
 				return err
