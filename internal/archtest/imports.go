@@ -162,7 +162,7 @@ var importTable = []row{
 		never:    slices.Concat(stores, []string{"services/..."}),
 		why:      "names and instruments, no domain",
 	},
-	{packages: []string{"internal/config"}, may: []string{"std", "github.com/knadh/koanf/...", "github.com/go-viper/mapstructure/...", "github.com/spf13/pflag"}, why: "configuration becomes plain values at the root"},
+	{packages: []string{"internal/config"}, may: []string{"std", "github.com/knadh/koanf/...", "github.com/go-viper/mapstructure/...", "github.com/spf13/pflag", "internal/mutant"}, why: "configuration becomes plain values at the root"},
 	{
 		packages: []string{"internal/wire/..."},
 		may:      slices.Concat(grpcStack, []string{"pkg/events", "internal/wire/..."}),

@@ -18,6 +18,8 @@ import (
 	"github.com/knadh/koanf/providers/posflag"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/continuo-dev/continuo/internal/mutant"
 )
 
 // EnvPrefix is what the environment variables of settings begin with: http_addr is CONTINUO_HTTP_ADDR.
@@ -85,7 +87,7 @@ func Load(path string, flags *pflag.FlagSet) (Server, error) {
 	}
 	environment := env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(key, value string) (string, any) {
 		name := strings.ToLower(strings.TrimPrefix(key, EnvPrefix))
-		if value == "" || slices.Contains(clientSettings, name) {
+		if value == "" || slices.Contains(clientSettings, name) || mutant.Built && key == mutant.Variable {
 			return "", nil
 		}
 		return name, value
