@@ -223,6 +223,22 @@ func TestItGoesOnWhereTheModelIs(t *testing.T) {
 	})
 }
 
+// What came while there was no projector is in the model afterwards, also what no later record of its run points to.
+func TestItGoesOnWithTheRecordAfterTheModels(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.record(1, started())
+		l.record(2, started())
+		l.stop()
+		l.record(1, events.RunCompleted{})
+		l.record(2, events.RunCompleted{})
+		l.start(clocktest.Bubble())
+		pass(250 * time.Millisecond)
+		l.want("the first after the restart", l.status(1), "completed")
+		l.want("the second", l.status(2), "completed")
+	})
+}
+
 func TestAModelThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(l *lab) {

@@ -40,6 +40,8 @@ type Found struct {
 	// Seed is the seed of the simulator that showed it, the Seeds-th that was tried; both are 0 when a test did.
 	Seed, Seeds uint64
 	Took        time.Duration
+
+	again func(context.Context) error // does the same without a mutant
 }
 
 // Hunter has the programs that look for mutants. Its methods may be called by several goroutines.
@@ -49,7 +51,7 @@ type Hunter struct {
 	packages  map[string]*program
 
 	mu    sync.Mutex
-	clean map[string]error // what passes without a mutant, by command line
+	clean map[string]error // what was run without a mutant, by command line
 }
 
 // program is the test program of a package.
@@ -77,6 +79,9 @@ func New(ctx context.Context, root, dir string, mutants []mutant.Mutant, o Optio
 		for _, name := range testsOf(m) {
 			if h.packages[name] != nil {
 				continue
+			}
+			if files, err := filepath.Glob(filepath.Join(root, name, "*_test.go")); err != nil || len(files) == 0 {
+				return nil, errors.Join(err, fmt.Errorf("%s has no tests to look for %s", name, m.Name))
 			}
 			p := &program{path: filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".test"), dir: filepath.Join(root, name)}
 			if err := h.build(ctx, "test", p.path, name, "-c"); err != nil {
@@ -118,26 +123,19 @@ func usesRapid(dir string) (bool, error) {
 }
 
 // Hunt looks for a mutant until something finds it or its time is over. An error says that there was no hunt: a program did
-// not run, or fails without a mutant, too.
+// not run, or what failed does so without a mutant, too.
 func (h *Hunter) Hunt(ctx context.Context, m mutant.Mutant) (Found, error) {
-	began := time.Now() //nolint:forbidigo // of real processes
-	found := Found{Mutant: m}
-	by, seed, seeds, err := h.simulate(ctx, m)
+	began := time.Now()                                                         //nolint:forbidigo // of real processes
 	left := func() time.Duration { return h.options.Limit - time.Since(began) } //nolint:forbidigo // as above
-	if by != "" {
-		found.By, found.Seed, found.Seeds = "simulation: "+by, seed, seeds
-	}
+	found, err := h.simulate(ctx, m)
 	for _, name := range testsOf(m) {
 		if err == nil && found.By == "" && left() > time.Second {
-			var test string
-			if test, err = h.test(ctx, m, name, left()); test != "" {
-				found.By = name + " " + test
-			}
+			found, err = h.test(ctx, m, name, left())
 		}
 	}
-	found.Took = time.Since(began) //nolint:forbidigo // as above
-	if err == nil {
-		err = ctx.Err()
+	found.Mutant, found.Took = m, h.options.Limit-left()
+	if err == nil && found.again != nil {
+		err = found.again(ctx)
 	}
 	return found, err
 }

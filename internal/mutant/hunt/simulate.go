@@ -19,20 +19,23 @@ const (
 	foundLine = "found "
 )
 
+// seedPatience is how long a seed may go on after the time of the simulator is over.
+const seedPatience = 15 * time.Second
+
 // simulate runs seeds from 1 on until a check fails.
-func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (by string, seed, seeds uint64, err error) {
+func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (Found, error) {
 	limit := h.options.Simulate
 	if limit < 0 {
-		return "", 0, 0, nil
+		return Found{}, nil
 	}
-	output, err := run(ctx, limit+30*time.Second, m.Name, h.root, h.simulator(), "mutants", "-seek", limit.String())
-	by, seed, seeds = readSeek(output)
+	output, err := run(ctx, limit+seedPatience, m.Name, h.root, h.simulator(), "mutants", "-seek", limit.String())
+	by, seed, seeds := readSeek(output)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return "", 0, 0, ctx.Err()
+		return Found{}, ctx.Err()
 	case err == nil && by == "":
-		return "", 0, 0, nil
+		return Found{}, nil
 	case by != "": // a check failed
 	case errors.Is(err, context.DeadlineExceeded) && seed > 0:
 		by = "the seed does not end"
@@ -41,10 +44,12 @@ func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (by string, seed
 	case errors.As(err, &exit) && seed > 0 && strings.Contains(output, "fatal error: "):
 		by = "fatal error"
 	default:
-		return "", 0, 0, fmt.Errorf("the simulator with %s: %w\n%s", m.Name, err, tail(output, 20))
+		return Found{}, fmt.Errorf("the simulator with %s: %w\n%s", m.Name, err, tail(output, 20))
 	}
-	one := []string{"mutants", "-seek", "1m", "-seed", strconv.FormatUint(seed, 10), "-seeds", "1"}
-	return by, seed, seeds, h.passes(ctx, fmt.Sprintf("seed %d", seed), h.root, h.simulator(), one...)
+	return Found{By: "simulation: " + by, Seed: seed, Seeds: seeds, again: func(ctx context.Context) error {
+		args := []string{"mutants", "-seek", "1m", "-first", strconv.FormatUint(seed, 10), "-seeds", "1"}
+		return h.passes(ctx, fmt.Sprintf("seed %d", seed), h.root, h.simulator(), args...)
+	}}, nil
 }
 
 // readSeek reads what the simulator printed: the last seed it began, how many that were, and what was found.

@@ -1,8 +1,10 @@
 package hunt
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path"
 	"regexp"
@@ -35,27 +37,48 @@ func testsOf(m mutant.Mutant) []string {
 	return slices.Concat([]string{own}, users[own])
 }
 
-// test runs the tests of a package and returns the name of one that failed.
-func (h *Hunter) test(ctx context.Context, m mutant.Mutant, name string, limit time.Duration) (string, error) {
+// testPatience is how long the tests of a package may take before they count as hanging; without a mutant they take seconds.
+const testPatience = 40 * time.Second
+
+// before are tests to try before all others of the package, for mutants that make one of those hang.
+var before = map[mutant.ID]string{mutant.SyncSkipped: "^TestJournal$"}
+
+// test runs the tests of a package until one fails.
+func (h *Hunter) test(ctx context.Context, m mutant.Mutant, name string, limit time.Duration) (Found, error) {
+	if some, ok := before[m.ID]; ok {
+		if found, err := h.tests(ctx, m, name, limit, "-test.run", some); err != nil || found.By != "" {
+			return found, err
+		}
+	}
+	return h.tests(ctx, m, name, limit)
+}
+
+func (h *Hunter) tests(ctx context.Context, m mutant.Mutant, name string, limit time.Duration, which ...string) (Found, error) {
 	p, ok := h.packages[name]
 	if !ok {
-		return "", errors.New("the hunter was made without the tests of " + name)
+		return Found{}, errors.New("the hunter was made without the tests of " + name)
 	}
-	if err := h.passes(ctx, "the tests of "+name, p.dir, p.path, p.args...); err != nil {
-		return "", err
-	}
-	args := slices.Concat([]string{"-test.failfast", "-test.timeout", max(limit, 5*time.Second).Round(time.Second).String()}, p.args)
-	output, err := run(ctx, limit+10*time.Second, m.Name, p.dir, p.path, args...)
+	limit = min(limit, testPatience)
+	args := slices.Concat([]string{"-test.failfast", "-test.timeout", limit.String()}, p.args, which)
+	output, err := run(ctx, limit+5*time.Second, m.Name, p.dir, p.path, args...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return "", nil
+		return Found{}, nil
 	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case errors.As(err, &exit), errors.Is(err, context.DeadlineExceeded):
-		return failed(output), nil
+		return Found{}, ctx.Err()
+	case !errors.As(err, &exit) && !errors.Is(err, context.DeadlineExceeded):
+		return Found{}, fmt.Errorf("the tests of %s: %w", name, err)
 	}
-	return "", err
+	test, how := failed(output)
+	return Found{By: name + " " + cmp.Or(test, "(which is not told)") + how, again: func(ctx context.Context) error {
+		top, _, _ := strings.Cut(test, "/")
+		args := slices.Concat(p.args, []string{"-test.timeout", "2m", "-test.run", "^" + regexp.QuoteMeta(top) + "$"})
+		if top == "" {
+			args = p.args
+		}
+		return h.passes(ctx, name+" "+top, p.dir, p.path, args...)
+	}}, nil
 }
 
 var (
@@ -63,24 +86,22 @@ var (
 	runningLine = regexp.MustCompile(`(?m)^\trunning tests:\n\t\t(\S+)`)
 )
 
-// failed names the test that a failed program tells of: the innermost one of the first that failed.
-func failed(output string) string {
+// failed names the test that a failed program tells of, "" if it tells of none, and how it failed if not as usual: the
+// innermost one of the first that failed, or the first that was running when the time was over.
+func failed(output string) (test, how string) {
 	if m := runningLine.FindStringSubmatch(output); m != nil {
-		return m[1] + " (hangs)"
+		return m[1], " (hangs)"
 	}
-	var name string
 	for _, m := range failLine.FindAllStringSubmatch(output, -1) {
-		if name == "" || strings.HasPrefix(m[1], name+"/") {
-			name = m[1]
+		if test == "" || strings.HasPrefix(m[1], test+"/") {
+			test = m[1]
 		}
 	}
 	switch {
-	case name != "":
-		return name
-	case strings.Contains(output, "found unexpected goroutines"):
-		return "(goroutines left behind)"
-	case strings.Contains(output, "panic: "):
-		return "(panic)"
+	case strings.Contains(output, "found unexpected goroutines") && test == "":
+		how = " (goroutines left behind)"
+	case strings.Contains(output, "panic: ") && test == "":
+		how = " (panic)"
 	}
-	return "(no test is named)"
+	return test, how
 }

@@ -35,6 +35,38 @@ func TestJoinOfCallsCostsOneActivation(t *testing.T) {
 	}
 }
 
+// All has the first error in the order of its arguments, wherever it is and whichever came first.
+func TestAllReturnsTheFirstErrorOfItsArguments(t *testing.T) {
+	t.Parallel()
+	fail := func(_ context.Context, n int) (int, error) {
+		if n > 0 {
+			return 0, task.Failure(fmt.Sprint("code_", n), "it fails")
+		}
+		return n, nil
+	}
+	for _, c := range []struct {
+		calls []int
+		want  string
+	}{
+		{[]int{0, 0, 1}, "code_1"},
+		{[]int{0, 2, 1}, "code_2"},
+		{[]int{3, 0, 0}, "code_3"},
+	} {
+		_, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
+			var fs []*flow.Future[int]
+			for _, n := range c.calls {
+				fs = append(fs, flow.Go(ctx, double.Opt(flow.Retry(flow.RetryPolicy{MaxAttempts: 1})).Call, n))
+			}
+			_, err := flow.All(ctx, fs...)
+			return "", err
+		}, double.With(fail))
+		var failed *flow.RunError
+		if !errors.As(err, &failed) || failed.Code != c.want {
+			t.Errorf("All of %v: %v; want %s", c.calls, err, c.want)
+		}
+	}
+}
+
 func TestManyIntentsAreReportedInPages(t *testing.T) {
 	t.Parallel()
 	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
