@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ func newBench(a *app) *cobra.Command {
 		o         bench.Options
 		workloads []string
 		asJSON    bool
+		document  string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench --workload NAME",
@@ -40,20 +42,17 @@ func newBench(a *app) *cobra.Command {
 				return fmt.Errorf("which program is to be measured: %w", err)
 			}
 			o.Progress = a.stderr
+			began := time.Now()
 			results, err := bench.Run(cmd.Context(), o)
-			if len(results) > 0 {
-				if asJSON || a.output == "json" {
-					lines := json.NewEncoder(a.stdout)
-					for _, r := range results {
-						if err := lines.Encode(r); err != nil {
-							return fmt.Errorf("cannot write the result as JSON: %w", err)
-						}
-					}
-				} else {
-					bench.WriteTable(a.stdout, results)
-				}
+			if err := a.benchResults(results, asJSON); err != nil {
+				return err
 			}
-			return err
+			if err != nil || document == "" {
+				return err
+			}
+			return bench.WriteDocument(cmd.Context(), document, bench.Origin{
+				Command: strings.Join(append([]string{"continuo"}, os.Args[1:]...), " "), Version: versionText(), At: began, Dir: o.Dir,
+			}, results)
 		},
 	}
 	flags := cmd.Flags()
@@ -71,10 +70,29 @@ func newBench(a *app) *cobra.Command {
 	flags.IntVar(&o.Sleepers, "sleepers", 0, "runs of the workload sleepers (default 100,000)")
 	flags.IntVar(&o.Events, "events", 0, "events of the long run of hotrun, and of all runs of recover (default 1,000,000)")
 	flags.StringVar(&o.Profile, "profile", "", "directory for profiles of processor, allocations, locks and blocking of all processes; they cost speed")
+	flags.StringVar(&document, "write", "", "Markdown document to write the results into")
 	flags.BoolVar(&asJSON, "json", false, "one JSON object a line for each workload")
 	offer(cmd, "workload", append([]string{"all"}, bench.Workloads()...))
 	cmd.AddCommand(newBenchWorker(a))
 	return cmd
+}
+
+// benchResults prints what was measured, also when not everything could be.
+func (a *app) benchResults(results []bench.Result, asJSON bool) error {
+	if len(results) == 0 {
+		return nil
+	}
+	if !asJSON && a.output != "json" {
+		bench.WriteTable(a.stdout, results)
+		return nil
+	}
+	lines := json.NewEncoder(a.stdout)
+	for _, r := range results {
+		if err := lines.Encode(r); err != nil {
+			return fmt.Errorf("cannot write the result as JSON: %w", err)
+		}
+	}
+	return nil
 }
 
 // newBenchWorker is what the worker processes of a benchmark run.

@@ -9,30 +9,121 @@ import (
 	"text/tabwriter"
 )
 
-// WriteTable writes the results for people: one row each, and below what only some workloads have.
-func WriteTable(w io.Writer, results []Result) {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(t, "WORKLOAD\tIN FLIGHT\tPER SECOND\tUNIT\tP50 MS\tP95 MS\tP99 MS\tSERVER CPU S/1000\tWORKERS\tCLIENT\tRSS MB\tSYNCS/S\tRECORDS/SYNC\tLOG B\tDISK B\t")
+// table is a heading and rows, the first column of which is a name.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+// rates has what each workload did and what that cost.
+func rates(results []Result) table {
+	t := table{head: []string{
+		"workload", "in flight", "per second", "unit", "p50 ms", "p95 ms", "p99 ms", "server CPU s/1000", "workers", "client", "RSS MB", "syncs/s",
+		"records/sync", "log B", "disk B",
+	}}
 	for _, r := range results {
-		_, _ = fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%s\t%.2f\t%.2f\t%.2f\t%.4f\t%.4f\t%.4f\t%.0f\t%.0f\t%.1f\t%.0f\t%.0f\t\n", r.Workload, r.Inflight, r.PerSecond, r.Unit,
-			r.P50Ms, r.P95Ms, r.P99Ms, r.ServerCPU, r.WorkerCPU, r.ClientCPU, r.RSS/1e6, r.SyncsPerSecond, r.RecordsPerSync, r.LogBytes, r.DiskBytes)
+		t.add(r.Workload, number(r.Inflight, 0), number(r.PerSecond, 0), r.Unit, number(r.P50Ms, 2), number(r.P95Ms, 2), number(r.P99Ms, 2),
+			number(r.ServerCPU, 3), number(r.WorkerCPU, 3), number(r.ClientCPU, 3), number(r.RSS/1e6, 0), number(r.SyncsPerSecond, 0),
+			number(r.RecordsPerSync, 1), number(r.LogBytes, 0), number(r.DiskBytes, 0))
 	}
-	_ = t.Flush()
-	_, _ = fmt.Fprintln(w)
-	t = tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(t, "THE MACHINE\tAPPENDS/S\tUNITS ÷ APPENDS\tSYNC P50 MS\tSTREAM MESSAGES/S\t")
+	return t
+}
+
+// machine has the machine's own rates in the same runs.
+func machine(results []Result) table {
+	t := table{head: []string{"the machine during", "raw appends/s", "units ÷ appends", "sync p50 ms", "stream messages/s"}}
 	for _, r := range results {
-		_, _ = fmt.Fprintf(t, "%s\t%.0f\t%.3f\t%.3f\t%.0f\t\n", r.Workload, r.RawAppends, r.OfAppends, r.SyncP50Ms, r.RawMessages)
+		t.add(r.Workload, number(r.RawAppends, 0), number(r.OfAppends, 3), number(r.SyncP50Ms, 3), number(r.RawMessages, 0))
 	}
-	_ = t.Flush()
+	return t
+}
+
+// figures has what only some workloads have.
+func figures(results []Result) table {
+	t := table{head: []string{"workload", "figure", "value"}}
 	for _, r := range results {
-		if len(r.More) == 0 {
-			continue
-		}
-		var more []string
 		for _, name := range slices.Sorted(maps.Keys(r.More)) {
-			more = append(more, fmt.Sprintf("%s %.6g", name, r.More[name]))
+			digits := 0
+			if v := r.More[name]; v < 100 && v != float64(int64(v)) {
+				digits = 3
+			}
+			t.add(r.Workload, name, number(r.More[name], digits))
 		}
-		_, _ = fmt.Fprintf(w, "\n%s: %s\n", r.Workload, strings.Join(more, ", "))
 	}
+	return t
+}
+
+// verdicts has the floors and goals.
+func verdicts(results []Result) table {
+	t := table{head: []string{"workload", "figure", "measured", "floor", "met", "goal", "met"}}
+	for _, v := range Judge(results) {
+		t.add(v.Workload, v.What, v.Measured, v.Floor, v.AtFloor, v.Goal, v.AtGoal)
+	}
+	return t
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// number writes a number for people; 0 means that there is none.
+func number(v float64, digits int) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.*f", digits, v)
+}
+
+// text writes the table in aligned columns.
+func (t table) text(w io.Writer) {
+	if len(t.rows) == 0 {
+		return
+	}
+	columns := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	_, _ = fmt.Fprintln(columns, strings.ToUpper(strings.Join(t.head, "\t")))
+	for _, row := range t.rows {
+		_, _ = fmt.Fprintln(columns, strings.Join(row, "\t"))
+	}
+	_ = columns.Flush()
+	_, _ = fmt.Fprintln(w)
+}
+
+// markdown writes the table for a document.
+func (t table) markdown(w io.Writer) {
+	if len(t.rows) == 0 {
+		return
+	}
+	_, _ = fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(t.head, " | "), strings.Repeat("---|", len(t.head)))
+	for _, row := range t.rows {
+		_, _ = fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+	}
+	_, _ = fmt.Fprintln(w)
+}
+
+// WriteTable writes the results for people.
+func WriteTable(w io.Writer, results []Result) {
+	for _, t := range []table{rates(results), machine(results), figures(results), verdicts(results)} {
+		t.text(w)
+	}
+	_, _ = fmt.Fprintln(w, Summary(results))
+}
+
+// Summary says in one line how the results stand to the floors and goals.
+func Summary(results []Result) string {
+	var all, floors, goals, unknown int
+	for _, v := range Judge(results) {
+		all++
+		switch {
+		case v.AtFloor == "yes":
+			floors++
+		case v.AtFloor != "no":
+			unknown++
+		}
+		if v.AtGoal == "yes" {
+			goals++
+		}
+	}
+	line := fmt.Sprintf("bench: %d workloads, %d of %d figures at their floor, %d at their goal", len(results), floors, all, goals)
+	if unknown > 0 {
+		line += fmt.Sprintf("; %d not measured as asked for", unknown)
+	}
+	return line
 }

@@ -84,7 +84,7 @@ func timers(ctx context.Context, l *lab) error {
 	if err != nil {
 		return err
 	}
-	armed, err := l.until(ctx, "all timers are armed", func(m map[string]float64) bool { return m["continuo_scheduler_timers"] >= float64(count) })
+	armed, err := l.until(ctx, "all timers are armed", patience, func(m map[string]float64) bool { return m["continuo_scheduler_timers"] >= float64(count) })
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,8 @@ func firstOf(errs []error) error {
 }
 
 // until waits until the server's metrics say so. It reports false at once when there are no metrics to ask.
-func (l *lab) until(ctx context.Context, what string, holds func(map[string]float64) bool) (bool, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s: not after %s", what, patience))
+func (l *lab) until(ctx context.Context, what string, limit time.Duration, holds func(map[string]float64) bool) (bool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s: not after %s", what, limit))
 	defer cancel()
 	for {
 		metrics, err := l.metrics(ctx)
@@ -169,7 +169,7 @@ const quietLooks = 5
 // quiet waits until the server has nothing to do.
 func (l *lab) quiet(ctx context.Context) error {
 	looks := 0
-	_, err := l.until(ctx, "the server is quiet", func(m map[string]float64) bool {
+	_, err := l.until(ctx, "the server is quiet", longest, func(m map[string]float64) bool {
 		busy := m["continuo_scheduler_waiting_activations"] + m["continuo_gateway_running_activations"] +
 			m["continuo_gateway_running_tasks"] + m["continuo_projector_lag_records"] + m["continuo_scheduler_lag_records"]
 		if looks++; busy != 0 {

@@ -1,0 +1,139 @@
+// Package bench runs every workload of 'continuo bench' in small and checks what it tells.
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/continuo-dev/continuo/internal/bench"
+	"github.com/continuo-dev/continuo/internal/child"
+)
+
+// TestEveryWorkload runs all workloads for a moment and holds what they print against what programs rely on.
+func TestEveryWorkload(t *testing.T) {
+	t.Parallel()
+	binary, err := child.Build(t.Context(), t.TempDir(), "./cmd/continuo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, profiles, document := t.TempDir(), filepath.Join(t.TempDir(), "profiles"), filepath.Join(t.TempDir(), "speed.md")
+	var stdout, stderr bytes.Buffer
+	run := exec.CommandContext(t.Context(), binary, "bench", "--workload", "all", "--json", "--dir", data, "--duration", "300ms", "--warmup", "100ms",
+		"--timers", "100", "--sleepers", "500", "--events", "5000", "--profile", profiles, "--write", document)
+	run.Stdout, run.Stderr = &stdout, &stderr
+	if err := run.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	results := map[string]map[string]any{}
+	for lines := json.NewDecoder(&stdout); ; {
+		var result map[string]any
+		if err := lines.Decode(&result); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		results[result["workload"].(string)] = result
+	}
+	always := []string{"per_second", "p50_ms", "p95_ms", "p99_ms", "units", "seconds", "machine_appends_per_second", "machine_sync_p50_ms", "machine_stream_messages_per_second"}
+	own := map[string][]string{
+		"signals": {"drain_seconds"}, "timers": {"fired_p50_ms", "fired_p99_ms"},
+		"sleepers": {"memory_bytes_each", "answered_seconds", "woken_seconds"}, "hotrun": {"acknowledged_p99_ratio", "long_seen_p99_ms"},
+		"recover": {"ready_seconds", "answered_seconds", "records_read"},
+	}
+	for _, name := range bench.Workloads() {
+		result := results[name]
+		if result == nil {
+			t.Errorf("%s has no result", name)
+			continue
+		}
+		for _, field := range always {
+			if positive(result[field]) == nil {
+				continue
+			}
+			t.Errorf("%s: %s is %v", name, field, result[field])
+		}
+		for _, field := range []string{"server_cpu_seconds_per_1000", "rss_bytes", "syncs_per_second"} {
+			if _, ok := result[field].(float64); !ok {
+				t.Errorf("%s: %s is %v", name, field, result[field])
+			}
+		}
+		more, _ := result["more"].(map[string]any)
+		for _, field := range own[name] {
+			if err := positive(more[field]); err != nil {
+				t.Errorf("%s: %s %v", name, field, err)
+			}
+		}
+	}
+	if one := results["one-task"]; positive(one["rss_bytes"]) != nil || positive(one["syncs_per_second"]) != nil {
+		t.Errorf("the server of one-task is not measured: %v", one)
+	}
+	if left, err := os.ReadDir(data); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for _, profile := range []string{"one-task.server.cpu.pprof", "seq10.worker1.mutex.pprof", "engine.client.allocs.pprof"} {
+		if info, err := os.Stat(filepath.Join(profiles, profile)); err != nil || info.Size() == 0 {
+			t.Errorf("profile %s: %v", profile, err)
+		}
+	}
+	if text, err := os.ReadFile(document); err != nil || !strings.Contains(string(text), "| one-task | workflows/s | ") {
+		t.Errorf("the document is not as it should be: %v\n%s", err, text)
+	}
+	fmt.Printf("bench: %d of %d workloads ran and told their figures\n", len(results), len(bench.Workloads()))
+}
+
+func positive(v any) error {
+	if n, ok := v.(float64); !ok || n <= 0 {
+		return fmt.Errorf("is %v, not a number above 0", v)
+	}
+	return nil
+}
+
+// TestInterrupt ends a benchmark in its middle: it leaves no directory, and no process that holds its output open.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	binary, err := child.Build(t.Context(), t.TempDir(), "./cmd/continuo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	run := exec.CommandContext(t.Context(), binary, "bench", "--workload", "one-task", "--dir", data, "--duration", "1h")
+	var stderr bytes.Buffer
+	run.Stderr = &stderr
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for { // until the workers have begun to write
+		if found, _ := filepath.Glob(filepath.Join(data, "*", "workers.log")); len(found) > 0 {
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("the workers did not start")
+		}
+	}
+	if err := run.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	err = run.Wait()
+	if exit := (&exec.ExitError{}); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "Interrupted.") {
+		t.Errorf("it ended with %v: %s", err, stderr.String())
+	}
+	if left, err := os.ReadDir(data); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if users, err := filepath.Glob("/proc/[0-9]*/cmdline"); err == nil {
+		for _, path := range users {
+			if text, _ := os.ReadFile(path); strings.HasPrefix(string(text), binary) {
+				t.Errorf("still running: %q", strings.ReplaceAll(string(text), "\x00", " "))
+			}
+		}
+	}
+}
