@@ -110,3 +110,6 @@ type onlooker struct {
 }
 
 func (o onlooker) Last() events.Seq { return o.last }
+
+// Partition returns the partition that is owned.
+func (s *Stepper) Partition() events.Partition { return s.core.id }

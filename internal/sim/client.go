@@ -1,0 +1,354 @@
+package sim
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
+)
+
+// client starts one workflow and sees it to its end: it sends signals, asks to cancel, waits for the result. What it was
+// told it keeps, for the auditor.
+type client struct {
+	w        *world
+	workflow events.WorkflowID
+	run      events.RunID
+	program  int
+	timeout  time.Duration
+	policy   events.IDPolicy
+
+	requests []*request
+	sent     int  // signals
+	acked    int  // requests with an answer
+	over     bool // the run has ended, or there is none
+	waits    bool
+	outcome  *sessions.Ended
+}
+
+// request is a command and what its sender was told.
+type request struct {
+	client  *client
+	command events.Command
+	id      events.RequestID
+	run     events.RunID // zero: whatever is the newest
+	tries   int
+	patient bool // it is repeated until it is answered
+	code    events.Code
+	started bool
+	done    bool
+	then    func()
+}
+
+func (w *world) startClients() {
+	names := w.tuning.workflows
+	if w.tuning.features.has(fewNames) {
+		names = max(1, names/3)
+	}
+	for i := range w.tuning.workflows {
+		w.programs = append(w.programs, w.drawProgram())
+		c := &client{w: w, workflow: events.WorkflowID(fmt.Sprintf("w%d", i%names)), program: i}
+		var random [10]byte
+		binary.BigEndian.PutUint64(random[2:], w.rng.Uint64())
+		c.run = events.MakeRunID(epoch.UnixMilli()+int64(i), random)
+		if w.tuning.features.has(withTimeouts) && w.rng.IntN(4) == 0 {
+			c.timeout = time.Duration(1+w.rng.IntN(60)) * time.Second
+		}
+		if w.tuning.features.has(fewNames) {
+			c.policy = events.IDPolicy(w.rng.IntN(4))
+		}
+		w.clients = append(w.clients, c)
+		w.after(w.rng.Int64N(max(w.stormEnds*2/3, 1)), kindClient, c.start)
+	}
+}
+
+func (c *client) start() {
+	data, err := json.Marshal(input{Program: c.program})
+	if err != nil {
+		panic(err)
+	}
+	c.w.tracef("client of %s starts run %s: %s", c.workflow, c.run, c.w.programs[c.program])
+	r := &request{client: c, run: c.run, patient: true, command: events.StartWorkflow{
+		Type: "sim.Flow", Queue: events.DefaultTaskQueue, Input: events.Payload{Encoding: "json", Data: data}, IDPolicy: c.policy, RunTimeout: c.timeout,
+	}}
+	r.then = func() {
+		if !r.started {
+			c.over = true // a run of that id was in the way
+			return
+		}
+		c.await()
+		c.live()
+	}
+	c.send(r)
+}
+
+// live does now and then what clients do to a run.
+func (c *client) live() {
+	w := c.w
+	if c.over {
+		return
+	}
+	if w.calm {
+		// What still waits for signals gets them: one of each name, then again.
+		w.after(2*second, kindClient, func() {
+			if !c.over {
+				c.signal(true)
+				c.live()
+			}
+		})
+		return
+	}
+	w.after(w.rng.Int64N(3*second), kindClient, func() {
+		if c.over {
+			return
+		}
+		f := w.tuning.features
+		switch n := w.rng.IntN(20); {
+		case n < 12 && f.has(withSignals):
+			c.signal(w.rng.IntN(3) > 0)
+		case n == 12 && f.has(withCancels):
+			c.send(c.request(events.CancelWorkflow{Reason: "the client wants it"}, true))
+		case n == 13 && f.has(withCancels) && w.rng.IntN(3) == 0:
+			c.send(c.request(events.TerminateWorkflow{Reason: "the client orders it"}, true))
+		case n < 16:
+			c.send(c.request(events.GetRun{}, false))
+		}
+		c.live()
+	})
+}
+
+func (c *client) request(command events.Command, patient bool) *request {
+	r := &request{client: c, command: command, run: c.run, patient: patient}
+	if _, asks := command.(events.GetRun); !asks {
+		r.id = events.RequestID(fmt.Sprintf("r%d", len(c.requests)))
+	}
+	return r
+}
+
+// signal sends the next signal. Those of the calm take turns between the names, and tell who collects to stop.
+func (c *client) signal(patient bool) {
+	w := c.w
+	name := w.rng.IntN(2)
+	value := int64(1 + c.sent)
+	if w.calm {
+		name = c.sent % 2
+		if w.programs[c.program].collects {
+			name, value = 0, stopCollecting
+		}
+	}
+	c.sent++
+	c.send(c.request(events.SignalWorkflow{
+		Name: [2]events.SignalName{"sim.A", "sim.B"}[name], Input: events.Payload{Encoding: "json", Data: fmt.Append(nil, value)},
+	}, patient))
+}
+
+// send asks a gateway, and asks again when no answer comes.
+func (c *client) send(r *request) {
+	if r.tries == 0 {
+		c.requests = append(c.requests, r)
+	}
+	r.tries++
+	w := c.w
+	try := r.tries
+	w.after(w.latency(), kindMessage, func() { c.ask(r) })
+	patience := 5 * second
+	w.after(patience, kindClient, func() {
+		if r.done || r.tries != try {
+			return
+		}
+		c.again(r)
+	})
+}
+
+func (c *client) again(r *request) {
+	if c.over && r.run == c.run && r.then == nil {
+		return
+	}
+	if !r.patient && r.tries > 1 {
+		return // it gives up: nobody knows what became of it
+	}
+	c.send(r)
+}
+
+func (c *client) ask(r *request) {
+	w := c.w
+	if w.server == nil || r.done {
+		return
+	}
+	g := w.server.gateways[w.rng.IntN(len(w.server.gateways))]
+	w.nextCall++
+	call := sessions.Call(w.nextCall)
+	g.calls[call] = func(out sessions.Output) {
+		reply, ok := out.(sessions.Reply)
+		if !ok {
+			return
+		}
+		delete(g.calls, call)
+		if w.fault(LoseAnswers, 15) {
+			return
+		}
+		w.after(w.latency(), kindMessage, func() { c.answered(r, reply) })
+	}
+	g.post(sessions.Ask{Call: call, Envelope: events.Envelope{
+		Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: r.run, RequestID: r.id, Command: r.command,
+	}})
+}
+
+func (c *client) answered(r *request, reply sessions.Reply) {
+	w := c.w
+	if reply.Err != nil {
+		w.after(w.rng.Int64N(500*millisecond), kindClient, func() {
+			if !r.done {
+				c.again(r)
+			}
+		})
+		return
+	}
+	a := reply.Answer
+	if a.Code == events.Accepted {
+		// It was handled, and its answer is no longer there: asking again with the same ids brings it.
+		c.again(r)
+		return
+	}
+	w.audit.answered(r, a)
+	if r.done {
+		return
+	}
+	r.done, r.code, r.started = true, a.Code, a.Started
+	c.acked++
+	if w.tracing() {
+		w.tracef("client of %s: %s %s is answered %s", c.workflow, events.CommandName(r.command), r.id, a.Code)
+	}
+	if r.then != nil {
+		r.then()
+	}
+}
+
+// await waits for the end of the run, as the gateway's shell does: the ring of runs that ended lately, then the read model,
+// then the engine.
+func (c *client) await() {
+	w := c.w
+	if c.over || c.waits {
+		return
+	}
+	c.waits = true
+	heard := false
+	again := func(d int64) {
+		w.after(d, kindClient, func() {
+			if c.waits && !c.over {
+				c.waits = false
+				c.await()
+			}
+		})
+	}
+	if w.server == nil {
+		c.waits = false
+		w.after(second, kindClient, c.await)
+		return
+	}
+	g := w.server.gateways[w.rng.IntN(len(w.server.gateways))]
+	w.nextCall++
+	call := sessions.Call(w.nextCall)
+	p := w.partitionOf(c.workflow)
+	g.calls[call] = func(out sessions.Output) {
+		switch out := out.(type) {
+		case sessions.Waiting:
+			if !out.Open {
+				c.lookUp(g, call, p, out.From)
+			}
+		case sessions.RunOver:
+			delete(g.calls, call)
+			heard = true
+			if out.Err != nil {
+				again(w.rng.Int64N(second))
+				return
+			}
+			c.ended(out.Run.Event, out.Run.Status)
+		}
+	}
+	g.post(sessions.Await{Call: call, Partition: p, WorkflowID: c.workflow, RunID: c.run})
+	// A gateway that dies takes the wait with it.
+	var watch func()
+	watch = func() {
+		switch {
+		case c.over || heard:
+		case g.dead:
+			again(0)
+		default:
+			w.after(second, kindClient, watch)
+		}
+	}
+	w.after(second, kindClient, watch)
+}
+
+// lookUp asks for the end of a run that came before the gateway's memory of ends.
+func (c *client) lookUp(g *gateway, call sessions.Call, p events.Partition, from events.Seq) {
+	w := c.w
+	row, err := w.model.Run(w.ctx, events.DefaultNamespace, c.workflow, c.run)
+	if err == nil && !row.Status.Open() {
+		g.post(sessions.Forget{Call: call})
+		c.endedBefore()
+		return
+	}
+	if err == nil {
+		marks, _ := w.model.Watermark(w.ctx)
+		for _, at := range marks {
+			if at.Partition == p && at.Next >= from {
+				return // the row is right: it is open, and its end will be heard
+			}
+		}
+	}
+	r := &request{client: c, command: events.GetRun{}, run: c.run, patient: true}
+	w.after(w.latency(), kindMessage, func() {
+		if c.over || g.dead {
+			return
+		}
+		w.nextCall++
+		ask := sessions.Call(w.nextCall)
+		g.calls[ask] = func(out sessions.Output) {
+			delete(g.calls, ask)
+			reply, ok := out.(sessions.Reply)
+			switch {
+			case !ok || c.over:
+			case reply.Err != nil:
+				w.after(second, kindClient, func() { c.lookUp(g, call, p, from) })
+			case reply.Answer.Code == events.NotFound || reply.Answer.Ended != 0:
+				g.post(sessions.Forget{Call: call})
+				c.endedBefore()
+			}
+		}
+		g.post(sessions.Ask{Call: ask, Envelope: events.Envelope{
+			Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: c.run, Command: r.command,
+		}})
+	})
+}
+
+// endedBefore reads the end from the history.
+func (c *client) endedBefore() {
+	records := c.w.history(c.w.partitionOf(c.workflow), c.run, 1, 0)
+	for _, r := range records {
+		for _, e := range r.Events {
+			if events.EndsRun(e) {
+				c.ended(e, events.StatusAfter(events.StatusRunning, e))
+				return
+			}
+		}
+	}
+	if records == nil && c.w.audit.purged(c.run) {
+		c.over = true // its retention is over: it is forgotten as a whole
+		return
+	}
+	c.w.violate("results", "run %s of %s is said to have ended, and its history has no end", c.run, c.workflow)
+	c.over = true
+}
+
+func (c *client) ended(e events.Event, status events.Status) {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.w.tracef("client of %s is told: %s", c.workflow, status)
+	c.w.audit.told(c, e, status)
+}
