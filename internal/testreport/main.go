@@ -1,8 +1,9 @@
 // Command testreport reads what `go test -json` wrote and says in one line how many tests passed, failed and were
 // skipped. It lists every skipped test with its reason and fails when one is not on the list of allowed skips: a test that
-// is silently not run proves nothing.
+// is silently not run proves nothing. It repeats what tests of whole processes say of their figures: the lines of their
+// output that begin with the last element of their package's path and a colon.
 //
-//	testreport [-allow FILE] [-copy FILE] TEST.JSON
+//	testreport [-allow FILE] [-copy FILE] TEST.JSON...
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -21,11 +23,11 @@ func main() {
 	allow := flag.String("allow", "", "`file` with the allowed skips")
 	copyTo := flag.String("copy", "", "`file` that gets the report as well")
 	flag.Parse()
-	if flag.NArg() != 1 {
+	if flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ok, err := run(flag.Arg(0), *allow, *copyTo, os.Stdout)
+	ok, err := run(flag.Args(), *allow, *copyTo, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 		os.Exit(2)
@@ -35,15 +37,12 @@ func main() {
 	}
 }
 
-func run(results, allow, copyTo string, out io.Writer) (bool, error) {
-	file, err := os.Open(results)
-	if err != nil {
-		return false, fmt.Errorf("test results: %w", err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	r, err := read(file)
-	if err != nil {
-		return false, fmt.Errorf("test results %s: %w", results, err)
+func run(files []string, allow, copyTo string, out io.Writer) (bool, error) {
+	var r results
+	for _, name := range files {
+		if err := r.readFile(name); err != nil {
+			return false, fmt.Errorf("test results %s: %w", name, err)
+		}
 	}
 	var allowed []allowance
 	if allow != "" {
@@ -85,11 +84,28 @@ type skip struct {
 type results struct {
 	passed, failed int
 	skips          []skip
+	figures        []string
+	empty          []string // files in which no test ran
 }
 
-func read(from io.Reader) (results, error) {
+func (r *results) readFile(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	before := r.passed + r.failed
+	if err := r.read(file); err != nil {
+		return err
+	}
+	if r.passed+r.failed == before {
+		r.empty = append(r.empty, filepath.Base(name))
+	}
+	return nil
+}
+
+func (r *results) read(from io.Reader) error {
 	type key struct{ pkg, test string }
-	var r results
 	output := make(map[key][]string)
 	running := make(map[key]bool)
 	failedIn := make(map[string]int)
@@ -98,7 +114,7 @@ func read(from io.Reader) (results, error) {
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return results{}, fmt.Errorf("%.80q: %w", lines.Text(), err)
+			return fmt.Errorf("%.80q: %w", lines.Text(), err)
 		}
 		k := key{e.Package, e.Test}
 		switch e.Action {
@@ -107,6 +123,9 @@ func read(from io.Reader) (results, error) {
 		case "output":
 			if e.Test != "" {
 				output[k] = append(output[k], e.Output)
+			}
+			if strings.HasPrefix(e.Output, path.Base(e.Package)+": ") {
+				r.figures = append(r.figures, strings.TrimSpace(e.Output))
 			}
 			continue
 		case "pass":
@@ -142,9 +161,9 @@ func read(from io.Reader) (results, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return results{}, fmt.Errorf("read: %w", err)
+		return fmt.Errorf("read: %w", err)
 	}
-	return r, nil
+	return nil
 }
 
 // reason is what a test said before it was skipped, without the position.
@@ -210,9 +229,12 @@ func (r results) write(out io.Writer, allowed []allowance) bool {
 		}
 		fmt.Fprintf(out, "skipped (%s): %s %s: %s\n", verdict, s.pkg, s.test, s.reason)
 	}
-	if r.passed+r.failed == 0 {
-		fmt.Fprintln(out, "no test ran")
+	for _, name := range r.empty {
+		fmt.Fprintln(out, "no test ran in "+name)
 		ok = false
+	}
+	for _, line := range r.figures {
+		fmt.Fprintln(out, line)
 	}
 	fmt.Fprintln(out, r.summary())
 	return ok

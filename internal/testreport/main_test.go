@@ -30,7 +30,8 @@ func TestReport(t *testing.T) {
 		{"skip of another package allowed", passes + skips, "b/b TestC/x reason\n", false, "skipped (NOT ALLOWED): m/a/b TestC/x: needs root\n1 passed, 0 failed, 1 skipped\n"},
 		{"does not compile", passes + broken, "", false, "1 passed, 1 failed, 0 skipped\n"},
 		{"dies with two tests running", dies, "", false, "0 passed, 2 failed, 0 skipped\n"},
-		{"no test ran", noTests, "", false, "no test ran\n0 passed, 0 failed, 0 skipped\n"},
+		{"figures", `{"Action":"run","Package":"m/t/kills","Test":"TestA"}` + "\n" + `{"Action":"output","Package":"m/t/kills","Test":"TestA","Output":"kills: 7 of 7\n"}` + "\n" + `{"Action":"output","Package":"m/t/kills","Test":"TestA","Output":"more kills: 7\n"}` + "\n" + `{"Action":"pass","Package":"m/t/kills","Test":"TestA"}` + "\n", "", true, "kills: 7 of 7\n1 passed, 0 failed, 0 skipped\n"},
+		{"no test ran", noTests, "", false, "no test ran in json\n0 passed, 0 failed, 0 skipped\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -42,7 +43,7 @@ func TestReport(t *testing.T) {
 				}
 			}
 			var out strings.Builder
-			ok, err := run(results, allow, report, &out)
+			ok, err := run([]string{results}, allow, report, &out)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,9 +61,29 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestFilesAddUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one, none := filepath.Join(dir, "one.json"), filepath.Join(dir, "none.json")
+	for file, content := range map[string]string{one: `{"Action":"pass","Package":"m/a","Test":"TestA"}`, none: ""} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	if ok, err := run([]string{one, one}, "", "", &out); err != nil || !ok || out.String() != "2 passed, 0 failed, 0 skipped\n" {
+		t.Errorf("two files: %v, %v, %q", ok, err, out.String())
+	}
+	out.Reset()
+	if ok, err := run([]string{one, none}, "", "", &out); err != nil || ok || !strings.Contains(out.String(), "no test ran in none.json\n") {
+		t.Errorf("a file without tests: %v, %v, %q", ok, err, out.String())
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	if _, err := read(strings.NewReader("no json\n")); err == nil {
+	var r results
+	if err := r.read(strings.NewReader("no json\n")); err == nil {
 		t.Error("text that is not JSON was read")
 	}
 	for _, line := range []string{"a/b TestC", "a/b Test[ reason"} {
