@@ -2,8 +2,9 @@
 //
 // Rows and positions are written in one transaction, so a batch is there once or not at all. The file is written without
 // waiting for the disk (WAL, synchronous NORMAL): after a power cut it may be older, never mixed, and the projector goes on
-// from the position it has. A file that is damaged, foreign or of another version is reported as
-// [readmodel.ErrDamaged] by every method until Reset makes it anew.
+// from the position it has. Its pages have checksums in a file beside it, which are compared when the model is opened. A
+// file that is damaged, foreign or of another version is reported as [readmodel.ErrDamaged] by every method until Reset
+// makes it anew.
 package sqlite
 
 import (
@@ -33,7 +34,11 @@ type Model struct {
 	writer *sql.DB      // one connection
 	reader *sql.DB
 	stmts  statements
+	sums   sums // of the file's pages
 	closed bool
+
+	verifying sync.WaitGroup // the search for damage in a large file
+	enough    context.CancelFunc
 
 	state     sync.Mutex // guards the rest
 	broken    error      // wraps ErrDamaged once damage was found
@@ -48,7 +53,7 @@ var errClosed = errors.New("the read model is closed")
 // Open opens the model in the file, and makes it if it does not exist; its directory must. A file that cannot be used is
 // not an error: see the package. The file must not be open in another process.
 func Open(ctx context.Context, path string) (*Model, error) {
-	m := &Model{path: path, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{})}
+	m := &Model{path: path, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}), enough: func() {}}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
 	}
@@ -64,15 +69,24 @@ func Open(ctx context.Context, path string) (*Model, error) {
 }
 
 func (m *Model) open(ctx context.Context) (err error) {
-	const wal, normal = "journal_mode(WAL)", "synchronous(NORMAL)"
-	if m.writer, err = connect(m.path, 1, wal, normal, "cache_size(-32768)"); err != nil {
+	const wal, normal, ours = "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)"
+	fresh, err := m.verify(ctx)
+	if err != nil {
 		return err
 	}
-	if m.reader, err = connect(m.path, readers, "query_only(1)", "cache_size(-8192)"); err != nil {
+	if m.writer, err = connect(m.path, 1, wal, normal, ours, "cache_size(-32768)"); err != nil {
+		return err
+	}
+	if m.reader, err = connect(m.path, readers, "query_only(1)", ours, "cache_size(-8192)"); err != nil {
 		return err
 	}
 	if err := prepare(ctx, m.writer); err != nil {
 		return err
+	}
+	if fresh {
+		if err := m.checkpoint(ctx); err != nil {
+			return err
+		}
 	}
 	rows, err := m.writer.QueryContext(ctx, "SELECT partition, next, time FROM positions")
 	if err != nil {
@@ -92,15 +106,111 @@ func (m *Model) open(ctx context.Context) (err error) {
 	return damagedSchema(m.stmts.prepare(ctx, m.writer))
 }
 
+// verify begins with the sums of the file and looks for damage for a while; what is left then is looked at in the
+// background. Fresh means that there is no file.
+func (m *Model) verify(ctx context.Context) (fresh bool, err error) {
+	if m.sums, fresh, err = readSums(m.path); err != nil {
+		return false, err
+	}
+	if fresh {
+		return true, remove(m.path) // what is left of one that was deleted
+	}
+	budget, cancel := context.WithTimeout(ctx, checkBudget)
+	defer cancel()
+	next, err := m.sums.verify(m.path, 0, func() bool { return budget.Err() != nil })
+	if err != nil || next == len(m.sums) {
+		return false, err
+	}
+	ctx, m.enough = context.WithCancel(context.WithoutCancel(ctx))
+	m.verifying.Go(func() { m.verifyRest(ctx, next) })
+	return false, nil
+}
+
+// verifyRest looks for damage from a page on, some pages at a time.
+func (m *Model) verifyRest(ctx context.Context, from int) {
+	for ctx.Err() == nil {
+		m.mu.RLock()
+		began := from
+		next, err := m.sums.verify(m.path, from, func() bool { began++; return began > from+1 })
+		pages := len(m.sums)
+		m.mu.RUnlock()
+		if from = next; err != nil {
+			_ = m.failed(err) // everybody is told from now on
+			return
+		}
+		if from >= pages {
+			return
+		}
+	}
+}
+
+// checkpoint moves the write-ahead log into the file and writes the sums of the file's pages. mu is held for writing, or
+// nobody else knows the model yet.
+func (m *Model) checkpoint(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	pages, err := walPages(m.path)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(m.path + sumsSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var busy, frames, moved int
+	if err := m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
+		return m.failed(err)
+	}
+	if busy != 0 {
+		return errors.New("the read model is in use elsewhere")
+	}
+	next, err := m.sums.after(m.path, pages)
+	if err != nil {
+		return m.failed(damagedFile(m.path, "its pages cannot be read: %v", err))
+	}
+	m.sums = next
+	return next.save(m.path)
+}
+
+// checkpointIfDue keeps the write-ahead log short. What fails is tried again after the next batch; until then the file
+// has no sums, so that it would be built anew by the next start.
+func (m *Model) checkpointIfDue(ctx context.Context) {
+	if info, err := os.Stat(m.path + "-wal"); err != nil || info.Size() < checkpointBytes {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && m.writer != nil {
+		_ = m.checkpoint(ctx)
+	}
+}
+
 // Close closes the file. Calling it twice is harmless.
 func (m *Model) Close() error {
+	m.stopVerifying()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil
 	}
 	m.closed = true
+	if m.writer != nil && m.usable() == nil {
+		_ = m.checkpoint(context.Background()) // when it fails, as on a full disk, the next start builds the model anew
+	}
 	return m.disconnect()
+}
+
+func (m *Model) stopVerifying() {
+	m.state.Lock()
+	enough := m.enough
+	m.state.Unlock()
+	enough()
+	m.verifying.Wait()
+}
+
+// usable says why the model is of no use.
+func (m *Model) usable() error {
+	m.state.Lock()
+	defer m.state.Unlock()
+	return m.broken
 }
 
 func (m *Model) disconnect() error {
@@ -117,6 +227,7 @@ func (m *Model) disconnect() error {
 
 // Reset deletes the file and makes an empty one.
 func (m *Model) Reset(ctx context.Context) error {
+	m.stopVerifying()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -139,9 +250,7 @@ func (m *Model) Reset(ctx context.Context) error {
 // use begins an operation; the returned function ends it.
 func (m *Model) use() (end func(), err error) {
 	m.mu.RLock()
-	m.state.Lock()
-	err = m.broken
-	m.state.Unlock()
+	err = m.usable()
 	if m.closed {
 		err = errClosed
 	}

@@ -76,6 +76,14 @@ func insertRuns(n int) string {
 
 // Apply writes a batch in one transaction.
 func (m *Model) Apply(ctx context.Context, b readmodel.Batch) error {
+	if err := m.apply(ctx, b); err != nil {
+		return err
+	}
+	m.checkpointIfDue(ctx)
+	return nil
+}
+
+func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 	end, err := m.use()
 	if err != nil {
 		return err
