@@ -113,6 +113,9 @@ func (h *history) open(n numbered) error {
 		h.input = e.Input
 	case events.RunContinued:
 		h.input, h.reads, h.lastStep = e.Input, e.Reads, e.LastStep
+		if e.CancelRequested { // the code is told again
+			h.inputs = append(h.inputs, numbered{n.number, events.CancelRequested{}})
+		}
 	default:
 		return broken("event %d should begin the code and is %T", n.number, n.event)
 	}

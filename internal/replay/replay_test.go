@@ -490,6 +490,27 @@ func TestReplayBeginsAtTheLastContinuation(t *testing.T) {
 	}
 }
 
+// TestCancelOutlivesAContinuation: the code that begins again in a run that was asked to cancel finds its context cancelled.
+func TestCancelOutlivesAContinuation(t *testing.T) {
+	t.Parallel()
+	r := newRun(func(r *replay.Run, _ events.Payload) events.Intent {
+		a := call(r, "a")
+		_ = r.Await(r.Root(), a)
+		if _, _, err := a.Outcome(); !errors.Is(err, replay.ErrCancelled) || !r.CancelRequested() {
+			t.Errorf("the call ended with %v, cancel requested %v", err, r.CancelRequested())
+		}
+		return events.CancelRun{}
+	})
+	defer r.Close()
+	turn := activate(t, r, replay.Activation{
+		Number: 9, Attempt: 1, ReplayFrom: 90, Upto: 90,
+		Records: []*events.Record{{Header: events.Header{First: 90}, Events: []events.Event{events.RunContinued{CancelRequested: true}}}},
+	})
+	if !turn.Ended {
+		t.Errorf("the code goes on: %+v", turn.Progress)
+	}
+}
+
 func TestFailureOfADriver(t *testing.T) {
 	t.Parallel()
 	given := &events.Failure{Code: events.CodeWorkflowBlocked, Message: "it hangs"}

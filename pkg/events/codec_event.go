@@ -76,6 +76,7 @@ func (e *RunContinued) fields(c *coder) {
 	c.signalReads(2, "reads", &e.Reads)
 	number(c, 3, "oldest_unread", &e.OldestUnread)
 	number(c, 4, "last_step", &e.LastStep)
+	c.flag(5, "cancel_requested", &e.CancelRequested)
 }
 
 func (e *RunCompleted) fields(c *coder) {

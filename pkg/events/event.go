@@ -196,6 +196,8 @@ type RunContinued struct {
 	OldestUnread EventNumber
 	// LastStep is the highest step used so far: the code goes on counting from there.
 	LastStep Step
+	// CancelRequested says that the run was asked to cancel before: the code begins with a cancelled context.
+	CancelRequested bool
 }
 
 // RunCompleted ends the run with a result.

@@ -258,7 +258,9 @@ func (d *intents) continueRun(i events.ContinueRun) error {
 		}
 	}
 	reads, oldest := d.r.inbox.continued(d.p.Reads)
-	d.evs = append(d.evs, events.RunContinued{Input: i.Input, Reads: reads, OldestUnread: oldest, LastStep: d.high})
+	d.evs = append(d.evs, events.RunContinued{
+		Input: i.Input, Reads: reads, OldestUnread: oldest, LastStep: d.high, CancelRequested: d.r.cancel != 0,
+	})
 	return nil
 }
 

@@ -3144,9 +3144,11 @@ type RunContinued struct {
 	// The first SignalReceived that was not read; 0 when all were.
 	OldestUnread uint64 `protobuf:"varint,3,opt,name=oldest_unread,json=oldestUnread,proto3" json:"oldest_unread,omitempty"`
 	// The highest step used so far: the code goes on counting from there.
-	LastStep      uint64 `protobuf:"varint,4,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LastStep uint64 `protobuf:"varint,4,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
+	// The run was asked to cancel before: the code begins with a cancelled context.
+	CancelRequested bool `protobuf:"varint,5,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RunContinued) Reset() {
@@ -3205,6 +3207,13 @@ func (x *RunContinued) GetLastStep() uint64 {
 		return x.LastStep
 	}
 	return 0
+}
+
+func (x *RunContinued) GetCancelRequested() bool {
+	if x != nil {
+		return x.CancelRequested
+	}
+	return false
 }
 
 // RunCompleted ends the run with a result.
@@ -5973,12 +5982,13 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb9\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xe4\x01\n" +
 	"\fRunContinued\x121\n" +
 	"\x05input\x18\x01 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\x124\n" +
 	"\x05reads\x18\x02 \x03(\v2\x1e.continuo.events.v1.SignalReadR\x05reads\x12#\n" +
 	"\roldest_unread\x18\x03 \x01(\x04R\foldestUnread\x12\x1b\n" +
-	"\tlast_step\x18\x04 \x01(\x04R\blastStep\"[\n" +
+	"\tlast_step\x18\x04 \x01(\x04R\blastStep\x12)\n" +
+	"\x10cancel_requested\x18\x05 \x01(\bR\x0fcancelRequested\"[\n" +
 	"\fRunCompleted\x123\n" +
 	"\x06result\x18\x01 \x01(\v2\x1b.continuo.events.v1.PayloadR\x06result\x12\x16\n" +
 	"\x06unread\x18\x02 \x01(\x04R\x06unread\"Z\n" +
