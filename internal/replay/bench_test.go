@@ -8,13 +8,22 @@ import (
 )
 
 // BenchmarkGo is the whole life of a fiber: a goroutine and two hand-overs.
-func BenchmarkGo(b *testing.B) {
-	r := newRun(func(r *replay.Run, _ events.Payload) events.Intent {
+func BenchmarkGo(b *testing.B) { benchmarkGo(b, nil) }
+
+// BenchmarkGoOnThreads is that with a goroutine that was there.
+func BenchmarkGoOnThreads(b *testing.B) {
+	threads := replay.NewThreads()
+	defer threads.Close()
+	benchmarkGo(b, threads)
+}
+
+func benchmarkGo(b *testing.B, threads *replay.Threads) {
+	r := replay.New(replay.Options{Threads: threads, Main: func(r *replay.Run, _ events.Payload) events.Intent {
 		for range b.N {
 			r.Go(func() {})
 		}
 		return events.CompleteRun{}
-	})
+	}})
 	defer r.Close()
 	b.ReportAllocs()
 	if _, err := r.Activate(begin().activation()); err != nil {

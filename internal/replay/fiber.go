@@ -51,7 +51,7 @@ func (r *Run) resume(f *fiber) {
 		f.resume <- struct{}{}
 	} else {
 		f.started = true
-		go f.main()
+		r.opts.Threads.start(f)
 	}
 	<-r.yield
 	r.current = nil
@@ -66,12 +66,12 @@ func (f *fiber) park() {
 	}
 }
 
-// main is the goroutine of a fiber. Its frame marks the goroutine as one.
+// main runs a fiber on the goroutine of the given number. Its frame marks the goroutine as one that has a fiber.
 //
 //go:noinline
-func (f *fiber) main() {
+func (f *fiber) main(goroutine string) {
 	returned := false
-	f.run.register(f)
+	f.run.register(f, goroutine)
 	defer func() { f.over(returned, recover()) }()
 	f.body(f)
 	returned = true

@@ -27,6 +27,8 @@ type Options struct {
 	RunID events.RunID
 	// Main is the workflow's code. It runs on the first fiber and returns the intent that ends the run or continues it.
 	Main func(r *Run, input events.Payload) events.Intent
+	// Threads lend the run's fibers their goroutines; nil means that each has one of its own.
+	Threads *Threads
 }
 
 // Activation is the order to let the code go on.
@@ -93,8 +95,6 @@ type Run struct {
 	yield   chan struct{}
 	misuses chan *Misuse
 	ids     chan map[*fiber]string // goroutine ids of living fibers; the channel is the lock
-
-	fiberMain uintptr // where the goroutine of every fiber begins; set before any can be asked for
 
 	activation uint64
 	attempt    events.Attempt

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ const maxLines = 12
 func (r *Run) enter(what string) (*fiber, error) {
 	var pcs [64]uintptr
 	n := runtime.Callers(2, pcs[:])
-	if n < len(pcs) && !r.onFiber(pcs[:n]) {
+	if n < len(pcs) && !onFiber(pcs[:n]) {
 		return nil, r.report(misuse(what, "on a goroutine that is not the workflow's: workflow code starts goroutines with flow.Go, "+
 			"and steps and tasks do not use the workflow's context"))
 	}
@@ -76,10 +77,13 @@ func misuse(what, how string) *Misuse {
 	return &Misuse{Reason: "flow." + what + " was called " + how, Lines: callerLines()}
 }
 
-// onFiber reports whether a whole stack begins with a fiber.
-func (r *Run) onFiber(pcs []uintptr) bool {
-	for i := len(pcs) - 1; i >= 0 && i >= len(pcs)-3; i-- {
-		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == r.fiberMain {
+// fiberMain is where the function begins that runs a fiber.
+var fiberMain = reflect.ValueOf((*fiber).main).Pointer()
+
+// onFiber reports whether a whole stack begins with a fiber: below it are the thread's frames and the runtime's.
+func onFiber(pcs []uintptr) bool {
+	for i := len(pcs) - 1; i >= 0 && i >= len(pcs)-4; i-- {
+		if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == fiberMain {
 			return true
 		}
 	}
@@ -124,17 +128,10 @@ func isOurs(function string) bool {
 	return false
 }
 
-// register notes the goroutine of a fiber, for Blocked, and once where the goroutines of fibers begin; it is called there.
-func (r *Run) register(f *fiber) {
-	if r.fiberMain == 0 {
-		pc, _, _, _ := runtime.Caller(1)
-		r.fiberMain = runtime.FuncForPC(pc).Entry()
-	}
-	var buf [64]byte
-	head := buf[:runtime.Stack(buf[:], false)]
-	id, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("goroutine ")), []byte(" "))
+// register notes the goroutine of a fiber, for Blocked.
+func (r *Run) register(f *fiber, goroutine string) {
 	ids := <-r.ids
-	ids[f] = string(id)
+	ids[f] = goroutine
 	r.ids <- ids
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/replay"
@@ -30,6 +31,8 @@ type runtime struct {
 	ref      RunRef
 	workflow events.WorkflowType
 	payloads payload.Converter
+	next     *slog.Logger // of the driver; nil when it has none
+	asked    sync.Once    // for the logger
 	logger   *slog.Logger
 }
 
@@ -86,7 +89,7 @@ func (r *runtime) unique(what string) [32]byte {
 
 // Log returns a logger for the workflow's code. It is silent while the code is replayed, so that each line is written
 // once, or rarely twice.
-func Log(ctx Context) *slog.Logger { return ctx.live().logger }
+func Log(ctx Context) *slog.Logger { return ctx.live().log() }
 
 // WithTimeout returns a context that is cancelled with [ErrTimeout] after d, and a function that cancels it at once. Open
 // calls and timers of the context are given up then. Call the function when the work is done, so that the timer is

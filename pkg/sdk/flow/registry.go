@@ -197,6 +197,8 @@ type RunConfig struct {
 	Payloads   payload.Converter
 	// Logger gets what the code logs with [Log]; nil means nothing does.
 	Logger *slog.Logger
+	// Threads lend the run's fibers their goroutines; nil means that each has one of its own.
+	Threads *replay.Threads
 }
 
 // NewRun returns the runtime of a run of a workflow, not begun. The error has the code not_implemented when the registry has
@@ -207,16 +209,26 @@ func (r *Registry) NewRun(c RunConfig) (*replay.Run, error) {
 		return nil, &events.Error{Code: events.NotImplemented, RunID: c.RunID, Message: fmt.Sprintf("the worker has no code for workflow %q", c.Type)}
 	}
 	rt := &runtime{ref: RunRef{c.WorkflowID, c.RunID}, workflow: c.Type, payloads: c.Payloads}
-	rt.Run = replay.New(replay.Options{RunID: c.RunID, Main: func(run *replay.Run, input events.Payload) events.Intent {
+	rt.Run = replay.New(replay.Options{RunID: c.RunID, Threads: c.Threads, Main: func(run *replay.Run, input events.Payload) events.Intent {
 		return b.run(Context{run: rt, scope: run.Root()}, input)
 	}})
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	rt.logger = slog.New(&quiet{c.Logger.Handler(), rt.Run}).With(
-		slog.String("workflow_type", string(c.Type)), slog.String("workflow_id", string(c.WorkflowID)), slog.String("run_id", c.RunID.String()),
-	)
+	rt.next = c.Logger
 	return rt.Run, nil
+}
+
+// log returns the run's logger, which is made when the code first asks.
+func (r *runtime) log() *slog.Logger {
+	r.asked.Do(func() {
+		next := slog.DiscardHandler
+		if r.next != nil {
+			next = r.next.Handler()
+		}
+		r.logger = slog.New(&quiet{next, r.Run}).With(
+			slog.String("workflow_type", string(r.workflow)), slog.String("workflow_id", string(r.ref.WorkflowID)),
+			slog.String("run_id", r.ref.RunID.String()),
+		)
+	})
+	return r.logger
 }
 
 // quiet drops what replayed code logs.

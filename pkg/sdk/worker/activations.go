@@ -20,9 +20,9 @@ type runningActivation struct {
 	ref    *apiv1.ActivationRef
 	cancel context.CancelFunc
 	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
-	beat   *time.Ticker            // when to say that it goes on
-	at     events.Time             // shown to the code at its beginning,
-	began  time.Time               // which was then
+	minder minder
+	at     events.Time // shown to the code at its beginning,
+	began  time.Time   // which was then
 	// Guarded by the worker's lock:
 	loaded bool // it has the history it needs
 	drop   bool // do not keep the run live afterwards
@@ -31,6 +31,9 @@ type runningActivation struct {
 
 // errGivenUp ends an activation that nobody wants the answer of.
 var errGivenUp = errors.New("the activation was given up")
+
+// errBlocked ends an activation that has ended before, without its code: see blocked.
+var errBlocked = errors.New("the code came back too late")
 
 // activationDeadline is the time to answer in when the server names none.
 const activationDeadline = 10 * time.Second
@@ -59,24 +62,37 @@ func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &runningActivation{
 		ref: d.GetActivation(), cancel: cancel, chunks: make(chan *apiv1.ReplayChunk, 1),
-		beat: time.NewTicker(deadline / 3), //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		minder: minder{every: deadline / 3, watchdog: w.options.Watchdog},
 	}
+	a.minder.alive = func() {
+		w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
+	}
+	a.minder.blocked = func(live *liveRun) { w.endActivation(key, a, w.blocked(live, d)) }
 	w.activations[key] = a
 	w.executing.Go(func() {
-		defer cancel()
-		defer a.beat.Stop()
-		result := w.runActivation(ctx, a, d)
-		w.mu.Lock()
-		if w.activations[key] == a {
-			delete(w.activations, key)
+		a.began = time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		a.minder.begin(a.began)
+		result, err := w.runActivation(ctx, a, d)
+		if !errors.Is(err, errBlocked) {
+			w.endActivation(key, a, result)
 		}
-		if result != nil && !a.void {
-			w.outbox.activationResult(result)
-		}
-		w.regrant()
-		w.mu.Unlock()
-		w.checkDrained()
 	})
+}
+
+// endActivation frees the place of an activation and says its result; nil means that there is none.
+func (w *Worker) endActivation(key activationKey, a *runningActivation, result *apiv1.ActivationResult) {
+	a.cancel()
+	a.minder.end()
+	w.mu.Lock()
+	if w.activations[key] == a {
+		delete(w.activations, key)
+	}
+	if result != nil && !a.void {
+		w.outbox.activationResult(result)
+	}
+	w.regrant()
+	w.mu.Unlock()
+	w.checkDrained()
 }
 
 // dropUnloaded gives up the activations that wait for history. The caller holds the lock.
@@ -98,47 +114,51 @@ func (w *Worker) loaded(a *runningActivation) bool {
 	return !a.void
 }
 
-// alive says that an activation goes on.
-func (w *Worker) alive(a *runningActivation) {
-	w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
-}
-
-// runActivation runs the code and returns its answer; nil when nobody wants one.
-func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) *apiv1.ActivationResult {
+// runActivation runs the code and returns its answer; nil when nobody wants one. The error is errBlocked or nil.
+func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) (*apiv1.ActivationResult, error) {
 	live, turn, err := w.activate(ctx, a, d)
 	if err == nil {
 		turn, err = w.untilProgress(ctx, a, live, turn)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case errors.Is(err, errBlocked):
+		return nil, err
+	case ctx.Err() != nil:
 		err = errGivenUp
 	}
-	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
 	if err != nil {
-		if live != nil {
-			w.forget(live)
-		}
-		if errors.Is(err, errGivenUp) {
-			return nil
-		}
-		failure := replay.Failure(err)
-		w.log.Warn("workflow code could not be run", slog.String("workflow_id", d.GetActivation().GetWorkflowId()),
-			slog.String("run_id", d.GetActivation().GetRunId()), slog.String("type", d.GetWorkflowType()),
-			slog.String("code", failure.Code), slog.String("reason", failure.Message))
-		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(&failure)}
-		return result
+		return w.failActivation(live, d, err), nil
 	}
+	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
 	progress := *turn.Progress
 	progress.Worker, progress.Build = w.id, w.build
 	encoded := events.AppendReportProgress(nil, &progress)
 	if failure := w.checkSizes(progress.Intents, len(encoded)); failure != nil {
 		w.forget(live)
 		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(failure)}
-		return result
+		return result, nil
 	}
 	result.Outcome = &apiv1.ActivationResult_Progress{Progress: encoded}
 	w.startSteps(live, turn)
 	result.Live = w.keep(a, live, turn.Ended)
-	return result
+	return result, nil
+}
+
+// failActivation returns the answer of an activation whose code could not be run; nil when nobody wants one. Live may be nil.
+func (w *Worker) failActivation(live *liveRun, d *apiv1.ActivationDelivery, err error) *apiv1.ActivationResult {
+	if live != nil {
+		w.forget(live)
+	}
+	if errors.Is(err, errGivenUp) {
+		return nil
+	}
+	failure := replay.Failure(err)
+	w.log.Warn("workflow code could not be run", slog.String("workflow_id", d.GetActivation().GetWorkflowId()),
+		slog.String("run_id", d.GetActivation().GetRunId()), slog.String("type", d.GetWorkflowType()),
+		slog.String("code", failure.Code), slog.String("reason", failure.Message))
+	return &apiv1.ActivationResult{
+		Activation: d.GetActivation(), Outcome: &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(&failure)},
+	}
 }
 
 // activate lets the code go on from memory if it can, and else from a full replay.
@@ -151,7 +171,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}
-	a.at, a.began = at, time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	a.at = at
 	activation := replay.Activation{
 		Number: ref.Activation, Attempt: ref.Attempt, At: at, Base: events.EventNumber(d.GetBase()),
 		ReplayFrom: events.EventNumber(d.GetReplayFrom()), Upto: events.EventNumber(d.GetUpto()),
@@ -173,7 +193,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 			if !w.loaded(a) {
 				return live, replay.Turn{}, errGivenUp
 			}
-			turn, err := w.watched(live, func() (replay.Turn, error) { return live.run.Activate(activation) })
+			turn, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.Activate(activation) })
 			if !errors.Is(err, replay.ErrNotLive) {
 				return live, turn, err
 			}
@@ -193,15 +213,16 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	}
 	run, err := w.registry.NewRun(flow.RunConfig{
 		Type: events.WorkflowType(d.GetWorkflowType()), WorkflowID: ref.WorkflowID, RunID: ref.RunID, Payloads: w.payloads, Logger: w.log,
+		Threads: w.threads,
 	})
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}
 	live = &liveRun{
-		id: d.GetActivation().GetRunId(), run: run, done: make(chan replay.StepOutcome, maxSteps),
+		id: d.GetActivation().GetRunId(), run: run, done: outcomes{wake: make(chan struct{}, 1)},
 		steps: map[events.Step]context.CancelCauseFunc{},
 	}
-	turn, err := w.watched(live, func() (replay.Turn, error) { return live.run.Activate(activation) })
+	turn, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.Activate(activation) })
 	return live, turn, err
 }
 
@@ -248,15 +269,11 @@ func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.Act
 
 // chunk waits for the answer to a replay request; nil when the activation was given up.
 func (w *Worker) chunk(ctx context.Context, a *runningActivation) *apiv1.ReplayChunk {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.beat.C:
-			w.alive(a)
-		case c := <-a.chunks:
-			return c
-		}
+	select {
+	case <-ctx.Done():
+		return nil
+	case c := <-a.chunks:
+		return c
 	}
 }
 
@@ -277,54 +294,47 @@ func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *
 	for turn.Progress == nil {
 		w.startSteps(live, turn)
 		turn.Start, turn.Stop = nil, nil
-		select {
-		case <-ctx.Done():
-			return turn, errGivenUp
-		case <-a.beat.C:
-			w.alive(a)
-		case outcome := <-live.done:
-			delete(live.steps, outcome.Step)
-			outcome.At = a.at.Add(time.Since(a.began)) //nolint:forbidigo // as above: elapsed time, whatever the wall clock shows
-			next, err := w.watched(live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
-			if err != nil {
-				return next, err
+		outcome, ok := live.done.take()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return turn, errGivenUp
+			case <-live.done.wake:
 			}
-			turn = next
+			continue
 		}
+		delete(live.steps, outcome.Step)
+		outcome.At = a.at.Add(time.Since(a.began)) //nolint:forbidigo // as above: elapsed time, whatever the wall clock shows
+		next, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
+		if err != nil {
+			return next, err
+		}
+		turn = next
 	}
 	return turn, nil
 }
 
-// watched runs the code and gives up on it when it neither waits nor ends: its goroutine is lost then, and the run's
-// activation fails with the stack of where it is.
-func (w *Worker) watched(live *liveRun, code func() (replay.Turn, error)) (replay.Turn, error) {
-	type answer struct {
-		turn replay.Turn
-		err  error
+// watched runs the code of a run. When the code neither waits nor ends it is given up: the activation ends without it, and
+// what is left to do when it comes back after all is to end its fibers.
+func (w *Worker) watched(a *runningActivation, live *liveRun, code func() (replay.Turn, error)) (replay.Turn, error) {
+	a.minder.enter(live)
+	turn, err := code()
+	if !a.minder.leave() {
+		live.run.Close()
+		return replay.Turn{}, errBlocked
 	}
-	done := make(chan answer, 1)
-	go func() {
-		turn, err := code()
-		done <- answer{turn, err}
-	}()
-	watchdog := time.NewTimer(w.options.Watchdog) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-	defer watchdog.Stop()
-	select {
-	case a := <-done:
-		return a.turn, a.err
-	case <-watchdog.C:
-		stack := live.run.Blocked()
-		go func() { // when the code comes back after all, its fibers end
-			<-done
-			live.run.Close()
-		}()
-		live.lost = true
-		return replay.Turn{}, &events.Failure{
-			Code: events.CodeWorkflowBlocked,
-			Message: fmt.Sprintf("workflow code neither waited nor ended within %s; it may only wait by calls of package flow. It is at:\n%s",
-				w.options.Watchdog, stack),
-		}
-	}
+	return turn, err
+}
+
+// blocked returns the answer of an activation whose code neither waits nor ends, with the stack of where it is. Its goroutine
+// is lost until the code comes back.
+func (w *Worker) blocked(live *liveRun, d *apiv1.ActivationDelivery) *apiv1.ActivationResult {
+	live.lost = true
+	return w.failActivation(live, d, &events.Failure{
+		Code: events.CodeWorkflowBlocked,
+		Message: fmt.Sprintf("workflow code neither waited nor ended within %s; it may only wait by calls of package flow. It is at:\n%s",
+			w.options.Watchdog, live.run.Blocked()),
+	})
 }
 
 // keep puts a run back into memory, unless it has ended or is unwanted; it reports whether the run stays live.
@@ -356,7 +366,11 @@ func (w *Worker) discard(live *liveRun) {
 	for _, cancel := range live.steps {
 		cancel(ErrTaskCancelled)
 	}
-	if !live.lost {
+	switch {
+	case live.lost:
+	case live.run.Fibers() == 0:
+		live.run.Close()
+	default:
 		w.executing.Go(live.run.Close)
 	}
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"container/list"
 	"context"
+	"sync"
 
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -12,11 +13,45 @@ import (
 type liveRun struct {
 	id   string
 	run  *replay.Run
-	done chan replay.StepOutcome // outcomes of running steps, bounded by their number
+	done outcomes
 	// steps are the running steps, by number.
 	steps map[events.Step]context.CancelCauseFunc
 	bytes int
-	lost  bool // its goroutine does not come back: do not touch the run
+	lost  bool // its code does not come back: do not touch the run
+}
+
+// outcomes are those of steps that wait to be given to the code, at most one of each running step.
+type outcomes struct {
+	wake chan struct{} // has a value when there may be one
+
+	mu    sync.Mutex
+	ended []replay.StepOutcome
+}
+
+func (o *outcomes) put(outcome replay.StepOutcome) {
+	o.mu.Lock()
+	o.ended = append(o.ended, outcome)
+	o.mu.Unlock()
+	o.signal()
+}
+
+func (o *outcomes) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the oldest; false means that there is none.
+func (o *outcomes) take() (outcome replay.StepOutcome, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.ended) == 0 {
+		return replay.StepOutcome{}, false
+	}
+	outcome = o.ended[0]
+	o.ended = o.ended[1:]
+	return outcome, true
 }
 
 // cache keeps live runs between their activations, the most recently used ones, bounded by count and bytes. It is guarded

@@ -126,6 +126,7 @@ func (w *Worker) idle() bool {
 // abandon stops what still runs and ends the live runs. Code that ignores its context is not waited for.
 func (w *Worker) abandon() {
 	w.mu.Lock()
+	w.draining = true // no run is kept any more
 	for _, a := range w.attempts {
 		a.cancel(ErrStopping)
 	}
@@ -136,6 +137,8 @@ func (w *Worker) abandon() {
 		w.discard(live)
 	}
 	w.mu.Unlock()
+	defer w.threads.Close()
+	defer w.executing.close()
 	done := make(chan struct{})
 	go func() {
 		w.executing.Wait()

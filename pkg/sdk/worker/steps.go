@@ -10,9 +10,6 @@ import (
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
-// maxSteps bounds the outcomes of one run's steps that wait to be taken; a step that ends beyond it waits.
-const maxSteps = 1024
-
 // startSteps begins and stops steps as the code wants.
 func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 	for _, step := range turn.Stop {
@@ -34,12 +31,8 @@ func (w *Worker) startSteps(live *liveRun, turn replay.Turn) {
 				if p := recover(); p != nil {
 					outcome.Failure.Message = fmt.Sprintf("panic in a method of the step's error or value: %v", p)
 				}
-				if !wanted {
-					return
-				}
-				select {
-				case live.done <- outcome:
-				case <-ctx.Done():
+				if wanted && ctx.Err() == nil {
+					live.done.put(outcome)
 				}
 			}()
 			outcome, wanted = runStep(ctx, call)

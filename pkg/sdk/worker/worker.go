@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
@@ -84,7 +85,8 @@ type Worker struct {
 
 	outbox    *outbox
 	drained   chan struct{} // has a value when everything may be done
-	executing sync.WaitGroup
+	executing pool
+	threads   *replay.Threads // of workflow code
 	started   atomic.Bool
 
 	mu          sync.Mutex
@@ -168,7 +170,7 @@ func newWorker(c *client.Client, o Options, registry *flow.Registry) *Worker {
 	return &Worker{
 		conn: c.Conn(), registry: registry, options: o, payloads: c.Payloads(), log: o.Log, sdk: client.SDK(),
 		id: events.WorkerID(rand.Text()), build: events.BuildID(o.Build), tasks: offers(registry.Tasks()), workflows: offers(registry.Workflows()),
-		outbox: newOutbox(), drained: make(chan struct{}, 1),
+		threads: replay.NewThreads(), outbox: newOutbox(), drained: make(chan struct{}, 1),
 		attempts: map[attemptKey]*runningAttempt{}, activations: map[activationKey]*runningActivation{},
 		cache: newCache(o.LiveRuns, o.LiveBytes),
 	}
