@@ -133,7 +133,7 @@ func once(ctx context.Context, o Options, name string) (_ Result, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	result := Result{Workload: w.name, Unit: w.unit, Inflight: float64(o.Inflight), Repeat: 1}
-	if err := measureMachine(ctx, filepath.Join(dir, "machine"), o, &result); err != nil {
+	if err := measureMachine(ctx, filepath.Join(dir, "machine"), o.Inflight*max(w.width, 1), min(machineTime, o.Duration), &result); err != nil {
 		return Result{}, fmt.Errorf("the machine's own rate: %w", err)
 	}
 	l := &lab{options: o, dir: dir, result: &result}

@@ -25,17 +25,16 @@ import (
 // machineTime is how long each of the machine's rates is measured at most.
 const machineTime = time.Second
 
-// measureMachine measures what the machine can do by itself, in dir.
-func measureMachine(ctx context.Context, dir string, o Options, r *Result) error {
+// measureMachine measures for d what the machine can do by itself, in dir, with so many that wait for an append.
+func measureMachine(ctx context.Context, dir string, waiters int, d time.Duration, r *Result) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	d := min(machineTime, o.Duration)
 	var err error
 	if r.SyncP50Ms, err = rawSyncs(filepath.Join(dir, "syncs"), d/2); err != nil {
 		return err
 	}
-	if r.RawAppends, err = rawAppends(ctx, filepath.Join(dir, "store"), o.Inflight, d); err != nil {
+	if r.RawAppends, err = rawAppends(ctx, filepath.Join(dir, "store"), waiters, d); err != nil {
 		return err
 	}
 	if r.RawMessages, err = rawMessages(ctx, d/2); err != nil {

@@ -40,6 +40,9 @@ type Result struct {
 	RawAppends  float64 `json:"machine_appends_per_second"`
 	SyncP50Ms   float64 `json:"machine_sync_p50_ms"`
 	RawMessages float64 `json:"machine_stream_messages_per_second"`
+	// OthersCPU is how much of the machine's processors others took in the measured time, in percent of all of them: the
+	// noise.
+	OthersCPU float64 `json:"machine_others_cpu_percent"`
 	// OfAppends is per_second divided by machine_appends_per_second.
 	OfAppends float64 `json:"of_machine_appends"`
 
@@ -51,7 +54,7 @@ type Result struct {
 func (r *Result) numbers() []*float64 {
 	return []*float64{
 		&r.Inflight, &r.Seconds, &r.Units, &r.PerSecond, &r.P50Ms, &r.P95Ms, &r.P99Ms, &r.ServerCPU, &r.WorkerCPU, &r.ClientCPU, &r.RSS,
-		&r.SyncsPerSecond, &r.RecordsPerSync, &r.LogBytes, &r.DiskBytes, &r.RawAppends, &r.SyncP50Ms, &r.RawMessages, &r.OfAppends,
+		&r.SyncsPerSecond, &r.RecordsPerSync, &r.LogBytes, &r.DiskBytes, &r.RawAppends, &r.SyncP50Ms, &r.RawMessages, &r.OthersCPU, &r.OfAppends,
 	}
 }
 

@@ -31,9 +31,9 @@ func rates(results []Result) table {
 
 // machine has the machine's own rates in the same runs.
 func machine(results []Result) table {
-	t := table{head: []string{"the machine during", "raw appends/s", "units ÷ appends", "sync p50 ms", "stream messages/s"}}
+	t := table{head: []string{"the machine during", "raw appends/s", "units ÷ appends", "sync p50 ms", "stream messages/s", "CPU of others %"}}
 	for _, r := range results {
-		t.add(r.Workload, number(r.RawAppends, 0), number(r.OfAppends, 3), number(r.SyncP50Ms, 3), number(r.RawMessages, 0))
+		t.add(r.Workload, number(r.RawAppends, 0), number(r.OfAppends, 3), number(r.SyncP50Ms, 3), number(r.RawMessages, 0), number(r.OthersCPU, 0))
 	}
 	return t
 }

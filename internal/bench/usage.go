@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,11 +21,13 @@ type usage struct {
 	rss                    int64
 	syncs, records, bytes  float64
 	disk                   int64
+	busy, all              float64 // clock ticks of the machine's processors
 }
 
 // usage reads what has been used until now. What is not known is 0.
 func (l *lab) usage(ctx context.Context) (usage, error) {
 	u := usage{at: now()}
+	u.busy, u.all = ticks()
 	var rusage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &rusage); err != nil {
 		return u, fmt.Errorf("processor time of the client: %w", err)
@@ -103,6 +106,30 @@ func (l *lab) metrics(ctx context.Context) (map[string]float64, error) {
 	return found, nil
 }
 
+// clockTicks is how many a second has, on every Linux that Go supports.
+const clockTicks = 100
+
+// ticks returns how long the machine's processors have been busy and how long there were any, in clock ticks; zeros if that
+// is not known.
+func ticks() (busy, all float64) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line) {
+		n, err := strconv.ParseFloat(field, 64)
+		if err != nil || i > 8 { // the name of the line; time of guests is in that of users
+			continue
+		}
+		all += n
+		if i != 4 && i != 5 { // idle, and waiting for a disk
+			busy += n
+		}
+	}
+	return busy, all
+}
+
 // size is how much the files of a directory take on the disk, in bytes. Files that go away meanwhile do not count.
 func size(dir string) (total int64) {
 	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
@@ -127,6 +154,10 @@ func (r *Result) account(before, after usage, units int) {
 	per1000 := func(d time.Duration) float64 { return d.Seconds() * 1000 / n }
 	r.ServerCPU, r.WorkerCPU, r.ClientCPU = per1000(after.server-before.server), per1000(after.worker-before.worker), per1000(after.client-before.client)
 	r.RSS = float64(after.rss)
+	if all := after.all - before.all; all > 0 {
+		ours := (after.server + after.worker + after.client - before.server - before.worker - before.client).Seconds() * clockTicks
+		r.OthersCPU = max(0, 100*(after.busy-before.busy-ours)/all)
+	}
 	syncs := after.syncs - before.syncs
 	r.SyncsPerSecond = syncs / seconds
 	if syncs > 0 {

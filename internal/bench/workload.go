@@ -9,6 +9,9 @@ type workload struct {
 	unit string
 	// inflight is how many operations are open at a time unless told otherwise.
 	inflight int
+	// width is how much of one operation can become durable at the same time; 0 means 1. It is how many wait for the
+	// machine's raw appends for each operation in flight.
+	width int
 	// alone: it needs neither server nor workers.
 	alone bool
 	// kills: it kills its server.
@@ -23,7 +26,7 @@ func workloads() []workload {
 		{name: "latency", unit: "workflows", inflight: 1, run: runs(oneTask, 1)},
 		{name: "seq10", unit: "tasks", inflight: 64, run: runs(seq10, 10)},
 		{name: "steps10", unit: "steps", inflight: 64, run: runs(steps10, 10)},
-		{name: "fanout100", unit: "tasks", inflight: 8, run: runs(fanout100, 100)},
+		{name: "fanout100", unit: "tasks", inflight: 8, width: 100, run: runs(fanout100, 100)},
 		{name: "signals", unit: "signals", inflight: 64, run: signals},
 		{name: "timers", unit: "timers", inflight: 256, run: timers},
 		{name: "sleepers", unit: "wake-ups", inflight: 256, kills: true, run: sleepers},

@@ -3,6 +3,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,13 +19,27 @@ import (
 	"github.com/continuo-dev/continuo/internal/child"
 )
 
+var binary string
+
+// TestMain builds the program once.
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "continuo-bench-test-")
+		if err == nil {
+			defer func() { _ = os.RemoveAll(dir) }()
+			binary, err = child.Build(context.Background(), dir, "./cmd/continuo")
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
 // TestEveryWorkload runs all workloads for a moment and holds what they print against what programs rely on.
 func TestEveryWorkload(t *testing.T) {
 	t.Parallel()
-	binary, err := child.Build(t.Context(), t.TempDir(), "./cmd/continuo")
-	if err != nil {
-		t.Fatal(err)
-	}
 	data, profiles, document := t.TempDir(), filepath.Join(t.TempDir(), "profiles"), filepath.Join(t.TempDir(), "speed.md")
 	var stdout, stderr bytes.Buffer
 	run := exec.CommandContext(t.Context(), binary, "bench", "--workload", "all", "--json", "--dir", data, "--duration", "300ms", "--warmup", "100ms",
@@ -100,10 +115,6 @@ func positive(v any) error {
 // TestInterrupt ends a benchmark in its middle: it leaves no directory, and no process that holds its output open.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	binary, err := child.Build(t.Context(), t.TempDir(), "./cmd/continuo")
-	if err != nil {
-		t.Fatal(err)
-	}
 	data := t.TempDir()
 	run := exec.CommandContext(t.Context(), binary, "bench", "--workload", "one-task", "--dir", data, "--duration", "1h")
 	var stderr bytes.Buffer
@@ -122,7 +133,7 @@ func TestInterrupt(t *testing.T) {
 	if err := run.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	err = run.Wait()
+	err := run.Wait()
 	if exit := (&exec.ExitError{}); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "Interrupted.") {
 		t.Errorf("it ended with %v: %s", err, stderr.String())
 	}
