@@ -2,7 +2,9 @@ package events_test
 
 import (
 	"bytes"
+	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -139,4 +141,31 @@ func TestDecodingAllocatesWithinBounds(t *testing.T) {
 			t.Errorf("%s: %d bytes allocated for %d bytes of input", name, got, size)
 		}
 	}
+}
+
+// A failure that was cut is within its limits, so cutting it again changes nothing and the edge takes it.
+func FuzzClipFailure(f *testing.F) {
+	deep := &events.Failure{Code: "root"}
+	for range 30 {
+		deep = &events.Failure{Code: "c", Message: "so", Cause: deep}
+	}
+	f.Add(events.AppendFailure(nil, deep), 3)
+	f.Add(events.AppendFailure(nil, &events.Failure{Code: "\xff", Message: "m", Details: events.Payload{Encoding: "json", Data: []byte("1")}}), 40_000)
+	f.Fuzz(func(t *testing.T, b []byte, times int) {
+		failure, err := events.DecodeFailure(b)
+		if err != nil || failure == nil {
+			return
+		}
+		for cause := failure; cause != nil; cause = cause.Cause { // messages as long as only repetition makes them
+			cause.Message = strings.Repeat(cause.Message, max(0, min(times, 70_000)/max(1, len(cause.Message))))
+		}
+		clipped := events.ClipFailure(failure)
+		if events.ClipFailure(clipped) != clipped {
+			t.Fatalf("cutting %q twice is not cutting it once", clipped.Code)
+		}
+		env := events.Envelope{Namespace: "default", WorkflowID: "w", Command: events.FailActivation{Failure: *clipped}}
+		if e, ok := errors.AsType[*events.Error](env.Validate()); ok && strings.Contains(e.Message, "ClipFailure") {
+			t.Fatalf("a cut failure is above its limits: %v", e)
+		}
+	})
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type stream struct {
-	t *testing.T
+	t testing.TB
 	grpc.BidiStreamingClient[apiv1.ConnectRequest, apiv1.ConnectResponse]
 }
 

@@ -40,7 +40,7 @@ const partitions = 4
 
 // suite is a whole suite in memory: the real engine and scheduler, a projector as simple as can be, and the gateway.
 type suite struct {
-	t       *testing.T
+	t       testing.TB
 	store   *memory.Store
 	model   *memory.ReadModel
 	gateway *gateway.Gateway
@@ -61,7 +61,7 @@ type settings struct {
 	clock     clock.Clock
 }
 
-func start(t *testing.T, s settings) *suite {
+func start(t testing.TB, s settings) *suite {
 	t.Helper()
 	if s.clock == nil {
 		s.clock = clock.Real()
@@ -226,7 +226,7 @@ func decode[T any](t *testing.T, text string) T {
 
 // worker is a scripted worker on a raw stream.
 type worker struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.BidiStreamingClient[apiv1.WorkRequest, apiv1.WorkResponse]
 	cancel context.CancelFunc
 	send   sync.Mutex
