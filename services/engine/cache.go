@@ -28,6 +28,8 @@ type entry struct {
 	requests uint64
 	// dirty says that the stored row is older.
 	dirty bool
+	// first says that no run of its workflow id preceded it lately, as far as that was asked for.
+	first bool
 }
 
 // broken is what is known of a quarantined run.

@@ -22,6 +22,8 @@ const (
 	requestKept       = 24 * time.Hour
 	maxMessageBytes   = 512 // of a kept answer
 	requestSlotPrefix = " " // no request id has one
+	previousSlot      = requestSlotPrefix + "previous"
+	previousRuns      = 16 // in which a request that names no run is looked for
 )
 
 // session is what is known of one life of a gateway: which of its commands were handled. That is all up to n without the
@@ -184,9 +186,10 @@ func keeps(a events.Answer) bool {
 	return a.RequestID != "" && a.Code == events.OK && !a.Duplicate && a.Status == events.StatusUnknown
 }
 
-// asked returns the answer given before to the same request.
-func (p *partition) asked(ctx context.Context, run events.RunID, env events.Envelope) (events.Answer, bool, error) {
-	if env.RequestID == "" || run.IsZero() {
+// asked returns the answer given before to the same request. One that names no run may have been done by an earlier run of
+// the workflow id: when its answer was lost with a connection it comes again, and a newer run may have begun meanwhile.
+func (p *partition) asked(ctx context.Context, e *entry, env events.Envelope) (events.Answer, bool, error) {
+	if env.RequestID == "" {
 		return events.Answer{}, false, nil
 	}
 	switch env.Command.(type) {
@@ -194,13 +197,35 @@ func (p *partition) asked(ctx context.Context, run events.RunID, env events.Enve
 		return events.Answer{}, false, nil
 	default:
 	}
-	kept, err := p.kept(ctx, requestKey{run, env.RequestID})
-	if err != nil || kept == nil || p.time.Sub(kept.At) > requestKept {
-		return events.Answer{}, false, err
+	run := e.id
+	for hops := 0; ; hops++ {
+		kept, err := p.kept(ctx, requestKey{run, env.RequestID})
+		if err != nil {
+			return events.Answer{}, false, err
+		}
+		if kept != nil && p.time.Sub(kept.At) <= requestKept {
+			a := kept.Answer
+			a.RequestID, a.Session, a.N, a.Duplicate = env.RequestID, env.Session, env.N, true
+			return a, true, nil
+		}
+		if !env.RunID.IsZero() || e.first || hops == previousRuns {
+			return events.Answer{}, false, nil
+		}
+		previous, err := p.kept(ctx, requestKey{run, previousSlot})
+		if err != nil {
+			return events.Answer{}, false, err
+		}
+		if previous == nil || p.time.Sub(previous.At) > requestKept {
+			e.first = hops == 0
+			return events.Answer{}, false, nil
+		}
+		run = previous.Answer.RunID
 	}
-	a := kept.Answer
-	a.RequestID, a.Session, a.N, a.Duplicate = env.RequestID, env.Session, env.N, true
-	return a, true, nil
+}
+
+// follows remembers, beside the answers of a run that begins, which run of its workflow id preceded it.
+func (p *partition) follows(run, previous events.RunID, at events.Time) {
+	p.answers[requestKey{run, previousSlot}] = &runstore.KeptAnswer{Answer: events.Answer{RunID: previous}, At: at}
 }
 
 // kept returns an answer row as it will be after the next flush, nil if there is none.

@@ -156,6 +156,47 @@ func TestRepeatedRequest(t *testing.T) {
 	equal(t, "a day later it is a new request", codes(d.do(request)), "ok")
 }
 
+// TestRepeatedRequestMeetsANewerRun: a request to the newest run that was done and not heard of comes again when another run
+// has begun. It was done by the run before.
+func TestRepeatedRequestMeetsANewerRun(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]func(*driver){
+		"nothing": func(*driver) {},
+		"crash":   func(d *driver) { d.crash(0) },
+		"flush":   func(d *driver) { d.must(d.core.flush(t.Context())) },
+		"flushed": func(d *driver) { d.must(d.core.flush(t.Context())); d.crash(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDriver(t)
+			toNewest := func(env events.Envelope) events.Envelope {
+				env.RunID = events.RunID{}
+				return env
+			}
+			d.do(start(1))
+			restart(d)
+			request := requested(toNewest(signal(1, "go")), "order-17")
+			equal(t, "at first", codes(d.do(request)), "ok")
+			for n := 2; n <= 4; n++ {
+				next := start(n)
+				next.WorkflowID = "w1"
+				restart(d)
+				equal(t, "the next run", codes(d.do(toNewest(to(1, events.TerminateWorkflow{})), next)), "ok ok")
+				restart(d)
+				a := d.one(request)
+				equal(t, "repeated", codes([]events.Answer{a}), "ok+")
+				equal(t, "run", a.RunID, runID(1))
+				equal(t, "history", d.history(n), "RunStarted ActivationScheduled")
+			}
+			named := request
+			named.RunID = runID(4)
+			equal(t, "to a run that is named", codes(d.do(named)), "ok")
+			d.advance(25 * time.Hour)
+			equal(t, "a day later it is a new request", codes(d.do(requested(toNewest(signal(1, "go")), "order-17"))), "ok")
+		})
+	}
+}
+
 func TestRefusedRequestMayBeTriedAgain(t *testing.T) {
 	t.Parallel()
 	d := newDriver(t)

@@ -123,7 +123,7 @@ func (p *partition) handle(ctx context.Context, env events.Envelope) error {
 		return nil
 	}
 	g := p.groupOf(e)
-	a, ok, err := p.asked(ctx, id, env)
+	a, ok, err := p.asked(ctx, e, env)
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,10 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 		return nil
 	}
 	run := machine.NewRun(events.Header{Namespace: env.Namespace, WorkflowID: env.WorkflowID, RunID: env.RunID})
-	e := &entry{namespace: env.Namespace, workflowID: env.WorkflowID, id: env.RunID, run: run}
+	e := &entry{namespace: env.Namespace, workflowID: env.WorkflowID, id: env.RunID, run: run, first: !taken}
+	if taken {
+		p.follows(e.id, newest.RunID, p.time)
+	}
 	g := p.groupOf(e)
 	if err := p.guarded(e.id, func() error { return apply(run, d.Begin, p.time) }); err != nil {
 		return fmt.Errorf("starting run %s: %w", e.id, err)

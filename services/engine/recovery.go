@@ -157,6 +157,13 @@ func (p *partition) foldRun(ctx context.Context, r *events.Record) error {
 		}
 		e = &entry{namespace: r.Namespace, workflowID: r.WorkflowID, id: r.RunID, run: machine.NewRun(r.Header)}
 		p.runs[e.id] = e
+		newest, taken, err := p.newestRun(ctx, r.Namespace, r.WorkflowID)
+		if err != nil {
+			return err
+		}
+		if taken && newest.RunID != e.id {
+			p.follows(e.id, newest.RunID, r.Time)
+		}
 	}
 	for _, ev := range r.Events {
 		p.note(&r.Header, ev)
