@@ -66,8 +66,9 @@ func (l *load) run(storm, calm context.Context) {
 			}
 		})
 	}
+	<-storm.Done()
+	all.Go(func() { l.emptyMailboxes(calm) })
 	all.Wait()
-	l.emptyMailboxes(calm)
 }
 
 // any picks one of the connections.

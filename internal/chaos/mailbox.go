@@ -140,8 +140,12 @@ func (b *mailboxLoad) status(ctx context.Context, r *rand.Rand, op ledger.Op) le
 	return op
 }
 
+// quietTime is how long a mailbox has to stay empty: a start whose client gave up may still come.
+const quietTime = 3 * time.Second
+
 // emptyMailboxes ends the runs that the mailboxes' clients left open.
 func (l *load) emptyMailboxes(ctx context.Context) {
+	l.c.pause(ctx, quietTime)
 	l.mu.Lock()
 	open := l.mailboxes
 	l.mu.Unlock()
@@ -164,4 +168,3 @@ func (l *load) emptyMailboxes(ctx context.Context) {
 		l.c.pause(ctx, 200*time.Millisecond)
 	}
 }
-

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/chaos/ledger"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -96,7 +97,7 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		}
 		// An outcome that was reported and not answered is reported again or made again. So what happened to the server or
 		// to one of the workers that had the task since counts.
-		if !faults.between(before.Worker, before.Begin, x.Begin) && !earlierFault(all[:i-1], x, faults) {
+		if !faults.between(before.Worker, before.Begin-underway(before), x.Begin) && !earlierFault(all[:i-1], x, faults) {
 			found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
 				"attempt %d began in worker %s (end %d, failed %v), and attempt %d %v later in worker %s, but neither that worker nor the server was killed or stopped",
 				before.Attempt, before.Worker, before.End, before.Failed, x.Attempt, nanoseconds(x.Begin-before.Begin), x.Worker)})
@@ -105,9 +106,18 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 	return found
 }
 
+// underway is how long before its beginning an execution may have been given to its worker, by a server that is gone: a task
+// begins when it comes, a step where the code of its activation gets to.
+func underway(x ledger.Execution) int64 {
+	if x.IsStep {
+		return int64(10 * time.Second)
+	}
+	return int64(250 * time.Millisecond)
+}
+
 // earlierFault explains an execution by what happened to an earlier one than the last.
 func earlierFault(earlier []ledger.Execution, x ledger.Execution, faults faults) bool {
-	return slices.ContainsFunc(earlier, func(b ledger.Execution) bool { return faults.between(b.Worker, b.Begin, x.Begin) })
+	return slices.ContainsFunc(earlier, func(b ledger.Execution) bool { return faults.between(b.Worker, b.Begin-underway(b), x.Begin) })
 }
 
 // timedOut reports whether the history has a timeout of an attempt.
