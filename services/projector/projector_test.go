@@ -47,6 +47,20 @@ type counting struct {
 	readmodel.Model
 	applies int
 	fail    func() error
+	damaged atomic.Bool
+}
+
+// Positions reports damage, as a model does after a query has found some.
+func (c *counting) Positions(ctx context.Context) ([]readmodel.Position, error) {
+	if c.damaged.Load() {
+		return nil, readmodel.ErrDamaged
+	}
+	return c.Model.Positions(ctx)
+}
+
+func (c *counting) Reset(ctx context.Context) error {
+	c.damaged.Store(false)
+	return c.Model.Reset(ctx)
 }
 
 func (c *counting) Apply(ctx context.Context, b readmodel.Batch) error {
@@ -229,6 +243,7 @@ func TestItGoesOnWithTheRecordAfterTheModels(t *testing.T) {
 	inLab(t, func(l *lab) {
 		l.record(1, started())
 		l.record(2, started())
+		pass(250 * time.Millisecond)
 		l.stop()
 		l.record(1, events.RunCompleted{})
 		l.record(2, events.RunCompleted{})
@@ -296,6 +311,21 @@ func TestADamagedModelIsBuiltAnewFromTheArchive(t *testing.T) {
 		}
 		if s := l.p.Stats(); s.Rebuilds != 1 || s.Partitions[0].LagRecords != 0 || !strings.Contains(l.logged.String(), "built anew") {
 			t.Errorf("%+v, log: %s", s, l.logged.String())
+		}
+	})
+}
+
+// TestDamageThatAQueryHasFoundIsRepaired shows it while there is nothing to write.
+func TestDamageThatAQueryHasFoundIsRepaired(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.record(1, started())
+		pass(250 * time.Millisecond)
+		l.model.damaged.Store(true)
+		pass(2 * time.Second)
+		l.want("the run", l.status(1), "running")
+		if s := l.p.Stats(); s.Rebuilds != 1 {
+			t.Errorf("%d rebuilds, want 1", s.Rebuilds)
 		}
 	})
 }

@@ -20,6 +20,9 @@ import (
 // recordsPerTurn is how many records are read at a time.
 const recordsPerTurn = 1024
 
+// lookEvery is how soon damage that a query has found is repaired while there is nothing to write.
+const lookEvery = time.Second
+
 // A model that cannot be written (its disk is full, say) is tried again after 1 s, doubling up to 30 s.
 const (
 	firstRetry = time.Second
@@ -126,25 +129,28 @@ func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
 		if len(records) > 0 {
 			continue
 		}
+		if _, err := p.deps.Model.Positions(ctx); errors.Is(err, readmodel.ErrDamaged) {
+			return err // a query has found damage, and there may be nothing to write for a long time
+		}
 		hurry = p.wait(ctx, timer, out.Wake, reader)
 	}
 	return ctx.Err()
 }
 
-// wait returns when something may have come, or at the given time; 0 means never. It reports whether somebody is in a
-// hurry.
+// wait returns when something may have come, at the given time if there is one, and after lookEvery at the latest. It
+// reports whether somebody is in a hurry.
 func (p *Projector) wait(ctx context.Context, timer clock.Timer, until events.Time, reader journal.Reader) (hurry bool) {
-	var alarm <-chan time.Time
+	alarm := lookEvery
 	if until != 0 {
-		timer.Reset(max(0, min(until.Sub(p.now()), p.options.Delay)))
-		alarm = timer.C()
+		alarm = max(0, min(until.Sub(p.now()), p.options.Delay))
 	}
+	timer.Reset(alarm)
 	select {
 	case <-ctx.Done():
 	case <-reader.Ready():
 	case <-p.nudges:
 		return true
-	case <-alarm:
+	case <-timer.C():
 	}
 	return false
 }

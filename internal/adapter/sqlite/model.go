@@ -117,7 +117,10 @@ func (m *Model) verify(ctx context.Context) (fresh bool, err error) {
 	}
 	budget, cancel := context.WithTimeout(ctx, checkBudget)
 	defer cancel()
-	next, err := m.sums.verify(m.path, 0, func() bool { return budget.Err() != nil })
+	next := 0
+	for err == nil && budget.Err() == nil && next < len(m.sums) {
+		next, err = m.sums.verify(m.path, next)
+	}
 	if err != nil || next == len(m.sums) {
 		return false, err
 	}
@@ -127,18 +130,16 @@ func (m *Model) verify(ctx context.Context) (fresh bool, err error) {
 }
 
 // verifyRest looks for damage from a page on, some pages at a time.
-func (m *Model) verifyRest(ctx context.Context, from int) {
-	for ctx.Err() == nil {
+func (m *Model) verifyRest(ctx context.Context, next int) {
+	for left := true; left && ctx.Err() == nil; {
 		m.mu.RLock()
-		began := from
-		next, err := m.sums.verify(m.path, from, func() bool { began++; return began > from+1 })
-		pages := len(m.sums)
-		m.mu.RUnlock()
-		if from = next; err != nil {
-			_ = m.failed(err) // everybody is told from now on
-			return
+		var err error
+		if left = next < len(m.sums); left {
+			next, err = m.sums.verify(m.path, next)
 		}
-		if from >= pages {
+		m.mu.RUnlock()
+		if err != nil {
+			_ = m.failed(err) // everybody is told from now on
 			return
 		}
 	}

@@ -19,7 +19,7 @@ const applicationID = 0x436f6e74
 // another version is built anew from the log.
 const schemaVersion = 1
 
-// checkBudget bounds the search for damage when a model is opened. What is not found then is found when it is read.
+// checkBudget bounds the search for damage when a model is opened. The rest of a large file is searched while it is used.
 const checkBudget = time.Second
 
 const schema = `
@@ -92,7 +92,7 @@ func prepare(ctx context.Context, db *sql.DB) error {
 	case version != schemaVersion:
 		return fmt.Errorf("%w: it has version %d, this build reads %d", readmodel.ErrDamaged, version, schemaVersion)
 	}
-	return check(ctx, db)
+	return nil
 }
 
 func create(ctx context.Context, db *sql.DB) error {
@@ -107,27 +107,10 @@ func create(ctx context.Context, db *sql.DB) error {
 	return tx.Commit()
 }
 
-// check looks for damage for a while.
-func check(ctx context.Context, db *sql.DB) error {
-	ctx, cancel := context.WithTimeout(ctx, checkBudget)
-	defer cancel()
-	var result string
-	err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result)
-	switch {
-	case ctx.Err() != nil:
-		return nil // too large for the time there is
-	case err != nil:
-		return damage(err)
-	case result != "ok":
-		return fmt.Errorf("%w: %s", readmodel.ErrDamaged, result)
-	}
-	return nil
-}
-
 // remove deletes the files of a model.
 func remove(path string) error {
 	var failed []error
-	for _, suffix := range []string{"", "-wal", "-shm"} {
+	for _, suffix := range []string{sumsSuffix, sumsSuffix + ".tmp", "", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			failed = append(failed, err)
 		}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -129,6 +130,17 @@ func TestAModelThatCannotBeUsedIsDropped(t *testing.T) {
 		"a page of zeros": func(t *testing.T, path string) {
 			edit(t, path, func(b []byte) []byte { clear(b[3*4096 : 20*4096]); return b })
 		},
+		"a flipped bit in a result": func(t *testing.T, path string) {
+			edit(t, path, func(b []byte) []byte { b[bytes.LastIndex(b, []byte(`"xxxxx`))+50] ^= 1; return b })
+		},
+		"flipped sums": func(t *testing.T, path string) {
+			edit(t, path+sumsSuffix, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		},
+		"no sums": func(t *testing.T, path string) {
+			if err := os.Remove(path + sumsSuffix); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"another version": statement("PRAGMA user_version = 99"),
 		"another program": statement("PRAGMA application_id = 7"),
 		"a missing table": statement("DROP TABLE positions"),
@@ -158,6 +170,43 @@ func TestAModelThatCannotBeUsedIsDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestACrashCostsNoRebuild opens copies of a model's files as a crash leaves them, with checkpoints behind them.
+func TestACrashCostsNoRebuild(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	for n := range 30 {
+		b := batch(3000)
+		for i := range b.Rows {
+			b.Rows[i].Version = events.EventNumber(n + 4)
+		}
+		if err := m.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if n%10 != 9 {
+			continue
+		}
+		copied := t.TempDir()
+		if err := os.CopyFS(copied, os.DirFS(filepath.Dir(path))); err != nil {
+			t.Fatal(err)
+		}
+		after := open(t, filepath.Join(copied, "model.db"))
+		got, err := after.Run(t.Context(), "default", "w2999", events.RunID{})
+		if err != nil || got.Version != events.EventNumber(n+4) {
+			t.Fatalf("after batch %d the copy has version %d (%v)", n, got.Version, err)
+		}
+	}
+	if len(m.sums) < 100 {
+		t.Fatalf("%d pages have sums: there was no checkpoint", len(m.sums))
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(path); err != nil {
+		t.Fatal(err)
 	}
 }
 
