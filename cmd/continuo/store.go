@@ -13,7 +13,7 @@ import (
 
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/config"
-	"github.com/continuo-dev/continuo/services/engine"
+	"github.com/continuo-dev/continuo/internal/embedded"
 )
 
 func newStore(a *app) *cobra.Command {
@@ -64,12 +64,11 @@ func newStoreCheck(a *app) *cobra.Command {
 	return newStoreVerb(a, &cobra.Command{
 		Use:   "check --data DIR",
 		Short: "Say whether the store of a stopped server is whole",
-		Long: "Reads everything in the store of a stopped server: the checksum of every record, that the log has no gap, that log and history\n" +
-			"agree, and that every row can be read. It changes nothing. With findings it exits with 1. The read model and the blobs are\n" +
-			"not judged, only measured: the read model is built again when it is gone.",
-	}, func(dir string) (pebble.Report, error) {
-		return pebble.Check(dir, pebble.Judge{Row: engine.CheckRow})
-	}, func(r *storeReport) {
+		Long: "Reads everything in the store of a stopped server: the checksum of every record, that the log has no gap and does not end before\n" +
+			"what was acknowledged, that log and history agree, that every row of runs, answers and due work can be read, that every payload\n" +
+			"is there, and every page of the read model. It changes nothing. With findings it exits with 1. A finding in the read model\n" +
+			"alone needs nobody: the next start builds it anew.",
+	}, embedded.Check, func(r *storeReport) {
 		a.line(fmt.Sprintf("%s: %s in %s of log, %s", r.Dir, count(r.records(), "record"), size(r.LogBytes), r.stopped()))
 		a.findings(r)
 		if r.Whole {

@@ -80,11 +80,11 @@ func (s *Suite) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := files.Open(filepath.Join(dir, "blobs"))
+	blobs, err := files.Open(filepath.Join(dir, dirBlobs))
 	if err != nil {
 		return err
 	}
-	if s.model, err = sqlite.Open(ctx, filepath.Join(dir, "readmodel.db")); err != nil {
+	if s.model, err = sqlite.Open(ctx, filepath.Join(dir, fileModel)); err != nil {
 		return err
 	}
 	if err := s.listen(ctx, o); err != nil {

@@ -59,7 +59,8 @@ func (c *control) gone() (bool, error) {
 	if !bytes.HasPrefix(appended, synced) {
 		return false, errors.New("the disk has lost bytes that were synced")
 	}
-	// The name of the new file may be there: when the server syncs, the file system's journal takes other names along.
+	// Name and size may be there: when the server syncs, the file system's journal takes those of other files along. Their
+	// bytes must not be.
 	fresh, err := os.ReadFile(c.fresh)
 	if err == nil {
 		err = os.Remove(c.fresh)
@@ -67,7 +68,7 @@ func (c *control) gone() (bool, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
-	return len(fresh) == 0 && len(appended) == len(synced), nil
+	return !bytes.Contains(fresh, unsynced) && !bytes.Contains(appended, unsynced), nil
 }
 
 // quantile returns the q-quantile of durations.

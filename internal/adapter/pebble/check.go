@@ -63,6 +63,9 @@ type FamilyReport struct {
 // Whole reports whether nothing is wrong.
 func (r *Report) Whole() bool { return r.ProblemCount == 0 }
 
+// Add adds what somebody else has found in the data directory.
+func (r *Report) Add(where, what string) { r.problem(where, "%s", what) }
+
 func (r *Report) problem(where, format string, args ...any) {
 	r.ProblemCount++
 	if len(r.Problems) < maxProblems {
