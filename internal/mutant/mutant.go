@@ -82,7 +82,7 @@ const (
 	ContinueLosesSignals
 	ActivationRunsTwice
 	UnackedResultForgotten
-	LaterErrorSwallowed
+	CancelledEndsAsFailed
 
 	end
 )

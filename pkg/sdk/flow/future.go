@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -155,7 +154,7 @@ func All[T any](ctx Context, futures ...*Future[T]) ([]T, error) {
 	values, first := make([]T, len(futures)), error(nil)
 	for i, f := range futures {
 		var err error
-		if values[i], err = f.outcome(); err != nil && first == nil && (i == 0 || !mutant.On(mutant.LaterErrorSwallowed)) {
+		if values[i], err = f.outcome(); err != nil && first == nil {
 			first = err
 		}
 	}

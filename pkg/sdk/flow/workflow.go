@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/task"
 )
@@ -67,7 +68,7 @@ func ended(ctx Context, err error) events.Intent {
 		return events.ContinueRun{Input: c.input}
 	}
 	f := task.FailureOf(err, events.CodeWorkflowFailed, ctx.run.payloads)
-	if ctx.run.CancelRequested() && errors.Is(err, ErrCancelled) {
+	if ctx.run.CancelRequested() && errors.Is(err, ErrCancelled) && !mutant.On(mutant.CancelledEndsAsFailed) {
 		return events.CancelRun{Failure: *f}
 	}
 	return events.FailRun{Failure: *f}

@@ -221,6 +221,38 @@ func TestANewerAttemptReplacesTheOneThatRuns(t *testing.T) {
 	})
 }
 
+// A repeated delivery joins the activation that runs, or gets its kept result: the code does nothing twice.
+func TestARepeatedActivationRunsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var begun, tries atomic.Int32
+		free := make(chan struct{})
+		g := newGateway(t)
+		g.run(quiet(worker.Options{Activations: 4}), stepped.With(func(ctx flow.Context, _ string) (string, error) {
+			begun.Add(1)
+			return flow.Step(ctx, "slow", func(context.Context) (string, error) {
+				tries.Add(1)
+				<-free
+				return "done", nil
+			})
+		}))
+		s := g.stream(0)
+		d := started(t, 1, "test.Stepped", "x").delivery("test.Stepped", 1, 1)
+		s.activate(t, d)
+		s.activate(t, d)
+		close(free)
+		synctest.Wait()
+		s.activate(t, d)
+		synctest.Wait()
+		if begun.Load() != 1 || tries.Load() != 1 {
+			t.Errorf("the code was begun %d times and its step %d times, want 1", begun.Load(), tries.Load())
+		}
+		if results := s.heard().GetActivationResults(); len(results) != 2 || results[0].GetProgress() == nil {
+			t.Errorf("got %v, want the progress, twice", results)
+		}
+	})
+}
+
 func TestEveryPathOfAnActivationGivesItsPlaceBackOnce(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]func(*testing.T, *stream){
