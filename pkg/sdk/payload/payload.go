@@ -6,11 +6,9 @@
 package payload
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -101,13 +99,11 @@ func (c Converter) Encode(v any) (events.Payload, error) {
 			return c.encoded(events.Payload{Encoding: f.Encoding(), Data: data}, v)
 		}
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	data, err := encodeJSON(v)
+	if err != nil {
 		return p, &Error{Type: fmt.Sprintf("%T", v), Encoding: events.EncodingJSON, Op: "encode", Err: err}
 	}
-	return c.encoded(events.Payload{Encoding: events.EncodingJSON, Data: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}, v)
+	return c.encoded(events.Payload{Encoding: events.EncodingJSON, Data: data}, v)
 }
 
 func (c Converter) encoded(p events.Payload, v any) (events.Payload, error) {
@@ -168,18 +164,6 @@ func (c Converter) Decode(p events.Payload, into any) error {
 	}
 	if err := decodeJSON(p.Data, into); err != nil {
 		return bad(err)
-	}
-	return nil
-}
-
-func decodeJSON(data []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more after the value")
 	}
 	return nil
 }

@@ -49,6 +49,83 @@ func TestValuesComeBack(t *testing.T) {
 	}
 }
 
+// Plain strings take a shorter way; what comes out is what encoding/json makes of them.
+func TestStringsAreThoseOfJSON(t *testing.T) {
+	t.Parallel()
+	var c payload.Converter
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[ -~]{0,20}`), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string {
+			return string(b)
+		})).Draw(t, "text")
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(text); err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.Encode(text)
+		if err != nil || string(p.Data)+"\n" != want.String() {
+			t.Fatalf("%q is encoded as %s, want %s, %v", text, p.Data, want.Bytes(), err)
+		}
+		quoted := []byte(`"` + text + `"`)
+		var have, expected string
+		err = c.Decode(events.Payload{Encoding: "json", Data: quoted}, &have)
+		if wantErr := json.Unmarshal(quoted, &expected); (err == nil) != (wantErr == nil) || err == nil && have != expected {
+			t.Fatalf("%q is decoded as %q, %v; want %q, %v", quoted, have, err, expected, wantErr)
+		}
+	})
+}
+
+// A value that holds no interface takes a shorter way; one that does keeps all digits, however deep it is.
+func TestOpenNumbersKeepTheirDigits(t *testing.T) {
+	t.Parallel()
+	const big = "9007199254740993"
+	type inner struct{ Any []map[string]any }
+	type recursive struct {
+		Next *recursive
+		In   *inner
+	}
+	var v recursive
+	data := events.Payload{Encoding: "json", Data: []byte(`{"Next":{"In":{"Any":[{"n":` + big + `}]}}}`)}
+	if err := (payload.Converter{}).Decode(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	if n := v.Next.In.Any[0]["n"]; n != json.Number(big) {
+		t.Errorf("the number came back as %T %v", n, n)
+	}
+}
+
+func BenchmarkEncodeString(b *testing.B) { benchmarkEncode(b, strings.Repeat("x", 98)) }
+func BenchmarkEncodeStruct(b *testing.B) { benchmarkEncode(b, value{Big: 1, Text: "text"}) }
+
+func benchmarkEncode(b *testing.B, v any) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (payload.Converter{}).Encode(v); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeString(b *testing.B) { benchmarkDecode[string](b, `"`+strings.Repeat("x", 98)+`"`) }
+func BenchmarkDecodeStruct(b *testing.B) {
+	benchmarkDecode[struct {
+		Big  int64
+		Text string
+	}](b, `{"Big":1,"Text":"text"}`)
+}
+
+func benchmarkDecode[T any](b *testing.B, data string) {
+	p := events.Payload{Encoding: "json", Data: []byte(data)}
+	b.ReportAllocs()
+	for b.Loop() {
+		var v T
+		if err := (payload.Converter{}).Decode(p, &v); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestJSONIsPlain(t *testing.T) {
 	t.Parallel()
 	p, err := payload.Converter{}.Encode(map[string]any{"a": "<b>", "n": int64(9007199254740993)})
