@@ -47,6 +47,13 @@ type Activation struct {
 	Records []*events.Record
 }
 
+// LiveEvents are the kinds of events that a live run looks at: of all others in the records that it is activated with it needs
+// no more than that they are there.
+var LiveEvents = events.EventSetOf(
+	events.ProgressMade{}, events.TaskCompleted{}, events.TaskFailed{}, events.TimerFired{}, events.StepRetryDue{},
+	events.SignalReceived{}, events.CancelRequested{},
+)
+
 // Turn is what comes out of letting the code run until it waits.
 type Turn struct {
 	// Progress answers the activation. It lacks the worker and the build only. Nil when steps must end first: the driver

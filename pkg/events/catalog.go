@@ -161,6 +161,19 @@ var effectKinds = []Kind[Effect]{
 // EventKinds returns every kind of event, by number from 1 without gaps.
 func EventKinds() []Kind[Event] { return slices.Clone(eventKinds) }
 
+// EventSet is a set of kinds of events.
+type EventSet uint64
+
+// EventSetOf returns the set of the kinds of the given events.
+func EventSetOf(kinds ...Event) (s EventSet) {
+	for _, e := range kinds {
+		s |= 1 << EventKind(e)
+	}
+	return s
+}
+
+func (s EventSet) has(kind int) bool { return kind < 64 && s>>kind&1 == 1 }
+
 // CommandKinds returns every kind of command, by number from 1 without gaps.
 func CommandKinds() []Kind[Command] { return slices.Clone(commandKinds) }
 

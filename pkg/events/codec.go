@@ -31,13 +31,16 @@ func AppendRecord(dst []byte, r *Record) []byte {
 }
 
 // DecodeRecord reads an encoded record. The record does not alias b.
-func DecodeRecord(b []byte) (*Record, error) {
+func DecodeRecord(b []byte) (*Record, error) { return decodeRecord(b, 0) }
+
+// decodeRecord is DecodeRecord, except that events of unwanted kinds become the zero values of their kinds.
+func decodeRecord(b []byte, unwanted EventSet) (*Record, error) {
 	schema, err := schemaOf(b)
 	if err != nil {
 		return nil, err
 	}
 	c := decoder(b)
-	c.schema = schema
+	c.schema, c.unwanted = schema, unwanted
 	r := new(Record)
 	for m := c.root(); c.in(&m); {
 		r.fields(&c)

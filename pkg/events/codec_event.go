@@ -196,6 +196,11 @@ func (c *coder) decodeEvent(m *message) Event {
 		if !c.is(kind, protowire.BytesType) {
 			return nil
 		}
+		if c.unwanted.has(int(kind)) {
+			e = eventKinds[kind-1].Zero
+			c.bytes()
+			continue
+		}
 		inner := c.enter()
 		if e = c.readEvent(int(kind), &inner); e == nil {
 			c.fail(&UnknownKindError{What: "event", Kind: int(kind), Schema: c.schema})

@@ -2,6 +2,7 @@ package events_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -110,6 +111,36 @@ func TestFrameIdentity(t *testing.T) {
 		got, err := events.DecodeFrame(events.AppendFrame(nil, records...))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if diff := cmp.Diff(records, got, cmpopts.EquateNaNs()); diff != "" {
+			t.Fatalf("decoded records differ (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A reader of some kinds gets those as everybody does, and of the others the kind.
+func TestFrameOfWantedEvents(t *testing.T) {
+	t.Parallel()
+	kinds := events.EventKinds()
+	rapid.Check(t, func(t *rapid.T) {
+		records := frameOf(rapid.SliceOfN(eventgen.Record(), 1, 4).Draw(t, "records"))
+		var wanted []events.Event
+		for _, k := range kinds {
+			if rapid.Bool().Draw(t, k.Name) {
+				wanted = append(wanted, k.Zero)
+			}
+		}
+		got, err := events.DecodeFrameOnly(events.AppendFrame(nil, records...), events.EventSetOf(wanted...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			for i, e := range r.Events {
+				zero := kinds[events.EventKind(e)-1].Zero
+				if !slices.ContainsFunc(wanted, func(w events.Event) bool { return events.EventKind(w) == events.EventKind(e) }) {
+					r.Events[i] = zero
+				}
+			}
 		}
 		if diff := cmp.Diff(records, got, cmpopts.EquateNaNs()); diff != "" {
 			t.Fatalf("decoded records differ (-want +got):\n%s", diff)

@@ -36,6 +36,8 @@ type coder struct {
 	causes int
 	// schema is that of the message being decoded, for errors.
 	schema uint32
+	// unwanted are the kinds of events that are not to be read.
+	unwanted EventSet
 
 	// JSON: whether the next member needs a comma, and the members of the open object that nobody has taken yet.
 	comma bool

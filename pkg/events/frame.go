@@ -240,14 +240,16 @@ func (f Frame) All() iter.Seq[Framed] {
 
 // Record checks and decodes the record, which does not alias the frame. A body whose checksum does not fit is a
 // [CorruptError]; a record of a newer schema is a [NewerSchemaError], by the prefix alone.
-func (f Framed) Record() (*Record, error) {
+func (f Framed) Record() (*Record, error) { return f.record(0) }
+
+func (f Framed) record(unwanted EventSet) (*Record, error) {
 	if f.Schema > Schema {
 		return nil, &NewerSchemaError{Partition: f.Partition, Seq: f.Seq, Schema: f.Schema}
 	}
 	if sum := crc32.Checksum(f.body, castagnoli); sum != f.crc && !mutant.On(mutant.BodyChecksumIgnored) {
 		return nil, &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body has checksum %08x instead of %08x", sum, f.crc)}
 	}
-	r, err := DecodeRecord(f.body)
+	r, err := decodeRecord(f.body, unwanted)
 	if err != nil {
 		return nil, err
 	}
@@ -258,14 +260,28 @@ func (f Framed) Record() (*Record, error) {
 }
 
 // DecodeFrame opens a frame and decodes all its records, or none.
-func DecodeFrame(b []byte) ([]*Record, error) {
+func DecodeFrame(b []byte) ([]*Record, error) { return decodeFrame(b, 0) }
+
+// DecodeFrameOnly is [DecodeFrame] for a reader who needs some kinds of events only: those of all other kinds that this build
+// knows are counted but not read, and become the zero values of their kinds. The records must not be encoded again.
+func DecodeFrameOnly(b []byte, wanted EventSet) ([]*Record, error) { return decodeFrame(b, allEvents&^wanted) }
+
+// allEvents are all kinds of events that this build knows.
+var allEvents = func() (s EventSet) {
+	for _, k := range eventKinds {
+		s |= 1 << k.Number
+	}
+	return s
+}()
+
+func decodeFrame(b []byte, unwanted EventSet) ([]*Record, error) {
 	f, err := OpenFrame(b)
 	if err != nil {
 		return nil, err
 	}
 	records := make([]*Record, 0, f.Len())
 	for framed := range f.All() {
-		r, err := framed.Record()
+		r, err := framed.record(unwanted)
 		if err != nil {
 			return nil, err
 		}

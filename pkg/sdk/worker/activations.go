@@ -132,7 +132,7 @@ func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *api
 	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
 	progress := *turn.Progress
 	progress.Worker, progress.Build = w.id, w.build
-	encoded := events.AppendReportProgress(nil, &progress)
+	encoded := events.AppendReportProgress(make([]byte, 0, encodedBytes(progress.Intents)), &progress)
 	if failure := w.checkSizes(progress.Intents, len(encoded)); failure != nil {
 		w.forget(live)
 		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(failure)}
@@ -185,7 +185,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 		live = nil
 	}
 	if live != nil {
-		activation.Records, err = w.history(ctx, a, d, d.GetHistory(), d.GetNextEvent())
+		activation.Records, err = w.history(ctx, a, d, true, d.GetHistory(), d.GetNextEvent())
 		if err != nil {
 			return live, replay.Turn{}, err
 		}
@@ -201,9 +201,9 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 		w.forget(live)
 	}
 	if delta {
-		activation.Records, err = w.history(ctx, a, d, nil, d.GetReplayFrom())
+		activation.Records, err = w.history(ctx, a, d, false, nil, d.GetReplayFrom())
 	} else {
-		activation.Records, err = w.history(ctx, a, d, d.GetHistory(), d.GetNextEvent())
+		activation.Records, err = w.history(ctx, a, d, false, d.GetHistory(), d.GetNextEvent())
 	}
 	if err != nil {
 		return nil, replay.Turn{}, err
@@ -239,9 +239,9 @@ func (w *Worker) madeBase(a replay.Activation) bool {
 	return false
 }
 
-// history decodes what was delivered and asks for the rest, from next on, until it has all.
-func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery, delivered []byte, next uint64) ([]*events.Record, error) {
-	records, err := decodeFrames(nil, delivered)
+// history decodes what was delivered and asks for the rest, from next on, until it has all that a live or a new run needs.
+func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery, live bool, delivered []byte, next uint64) ([]*events.Record, error) {
+	records, err := decodeFrames(nil, delivered, live)
 	for err == nil && next > 0 {
 		from := next
 		w.outbox.say(func(r *apiv1.WorkRequest) {
@@ -256,7 +256,7 @@ func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.Act
 			return nil, errGivenUp
 		}
 		had := len(records)
-		records, err = decodeFrames(records, chunk.GetHistory())
+		records, err = decodeFrames(records, chunk.GetHistory(), live)
 		if next = chunk.GetNextEvent(); err == nil && next > 0 && len(records) == had {
 			err = fmt.Errorf("the part from event %d on is empty, and yet more is to follow", from)
 		}

@@ -220,8 +220,8 @@ const maxResultBytes = wire.MaxMessageBytes - 16<<10
 func (w *Worker) checkSizes(intents []events.Intent, encoded int) *events.Failure {
 	if limit := w.maxPayload.Load(); limit > 0 {
 		for _, i := range intents {
-			if what, size := payloadIn(i); size > limit {
-				return tooLarge(what, size, limit)
+			if what, name, size := payloadIn(i); size > limit {
+				return tooLarge(what+name, size, limit)
 			}
 		}
 	}
@@ -231,22 +231,32 @@ func (w *Worker) checkSizes(intents []events.Intent, encoded int) *events.Failur
 	return nil
 }
 
-// payloadIn names the payload of an intent and tells its size.
-func payloadIn(i events.Intent) (what string, size int64) {
+// encodedBytes estimates the size of a progress with these intents, so that it is rarely moved while it is encoded.
+func encodedBytes(intents []events.Intent) int {
+	n := 160
+	for _, i := range intents {
+		_, _, size := payloadIn(i)
+		n += 64 + int(min(size, maxResultBytes))
+	}
+	return n
+}
+
+// payloadIn names the payload of an intent, in two parts, and tells its size.
+func payloadIn(i events.Intent) (what, name string, size int64) {
 	switch i := i.(type) {
 	case events.ScheduleTask:
-		return "the input of task " + string(i.Name), i.Input.Size()
+		return "the input of task ", string(i.Name), i.Input.Size()
 	case events.RecordStep:
-		return "the result of step " + i.Label, i.Result.Size()
+		return "the result of step ", i.Label, i.Result.Size()
 	case events.SetView:
-		return "view " + string(i.Name), i.Value.Size()
+		return "view ", string(i.Name), i.Value.Size()
 	case events.CompleteRun:
-		return "the result of the workflow", i.Result.Size()
+		return "the result of the workflow", "", i.Result.Size()
 	case events.ContinueRun:
-		return "the input to continue with", i.Input.Size()
+		return "the input to continue with", "", i.Input.Size()
 	case events.CancelTask, events.StartTimer, events.CancelTimer, events.BackOffStep, events.FailRun, events.CancelRun:
 	}
-	return "", 0
+	return "", "", 0
 }
 
 func tooLarge(what string, size, limit int64) *events.Failure {
