@@ -45,7 +45,8 @@ type Batch struct {
 
 // Writer is what a projector needs. Its methods are called by one goroutine.
 type Writer interface {
-	// Apply writes a batch, all or nothing. A row whose Version is not above the stored one changes nothing.
+	// Apply writes a batch, all or nothing. A row whose Version is not above the stored one changes nothing. It keeps no
+	// reference to the batch: the caller folds further events into its rows.
 	Apply(ctx context.Context, b Batch) error
 	// Rows returns the stored rows of the given runs, those that exist, to fold further events into.
 	Rows(ctx context.Context, runs []events.RunID) ([]row.Run, error)

@@ -42,7 +42,7 @@ type Deps struct {
 type Options struct {
 	// Delay is how long a batch collects; default 250 ms. A nudge ends it.
 	Delay time.Duration
-	// Events ends a batch early; default 5,000.
+	// Events ends a batch early; default 20,000.
 	Events int
 }
 
@@ -51,7 +51,7 @@ func (o Options) withDefaults() Options {
 		o.Delay = 250 * time.Millisecond
 	}
 	if o.Events <= 0 {
-		o.Events = 5000
+		o.Events = 20_000
 	}
 	return o
 }
@@ -65,6 +65,7 @@ type Projector struct {
 
 	batch projection.Batch
 	since events.Time // when the batch began; 0 while it is empty
+	known known
 	next  []readmodel.Position
 	index map[events.Partition]int // into next
 
@@ -83,6 +84,7 @@ func New(d Deps, o Options) *Projector {
 // begin forgets what was collected and goes on from the given positions.
 func (p *Projector) begin(at []readmodel.Position) {
 	p.batch, p.since, p.next, p.index = projection.Batch{}, 0, nil, make(map[events.Partition]int)
+	p.known = make(known)
 	for _, id := range p.deps.Partitions {
 		position := readmodel.Position{Partition: id, Next: 1}
 		for _, known := range at {
@@ -201,6 +203,7 @@ func (p *Projector) store(ctx context.Context, b readmodel.Batch) error {
 	if err := p.deps.Model.Apply(ctx, b); err != nil {
 		return err
 	}
+	p.known.add(b.Rows)
 	p.mu.Lock()
 	p.applied = b.Positions
 	p.mu.Unlock()

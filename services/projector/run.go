@@ -137,17 +137,21 @@ func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
 	return ctx.Err()
 }
 
-// wait returns when something may have come, at the given time if there is one, and after lookEvery at the latest. It
-// reports whether somebody is in a hurry.
+// readEvery is how often the log is read while a batch collects. Each read takes what has come since: being woken by every
+// commit would cost more than reading, and the log keeps what is younger than this in memory.
+const readEvery = 50 * time.Millisecond
+
+// wait returns when something may have come and is to be read, at the given time if there is one, and after lookEvery at
+// the latest. It reports whether somebody is in a hurry.
 func (p *Projector) wait(ctx context.Context, timer clock.Timer, until events.Time, reader journal.Reader) (hurry bool) {
-	alarm := lookEvery
+	alarm, ready := lookEvery, reader.Ready()
 	if until != 0 {
-		alarm = max(0, min(until.Sub(p.now()), p.options.Delay))
+		alarm, ready = max(0, min(until.Sub(p.now()), p.options.Delay, readEvery)), nil
 	}
 	timer.Reset(alarm)
 	select {
 	case <-ctx.Done():
-	case <-reader.Ready():
+	case <-ready:
 	case <-p.nudges:
 		return true
 	case <-timer.C():
@@ -187,9 +191,13 @@ func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() erro
 
 // stored returns the rows that the batch builds upon, with the history that lies between them and the batch.
 func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Run, error) {
-	rows, err := p.deps.Model.Rows(ctx, wanted)
-	if err != nil {
-		return nil, err
+	rows, ask := p.known.take(wanted)
+	if len(ask) > 0 {
+		asked, err := p.deps.Model.Rows(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, asked...)
 	}
 	for _, gap := range p.Gaps(rows) {
 		i := slices.IndexFunc(rows, func(r row.Run) bool { return r.RunID == gap.RunID })
@@ -197,9 +205,11 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 			i = len(rows)
 			rows = append(rows, row.Run{})
 		}
-		if rows[i], err = p.fold(ctx, rows[i], gap); err != nil {
+		folded, err := p.fold(ctx, rows[i], gap)
+		if err != nil {
 			return nil, err
 		}
+		rows[i] = folded
 	}
 	// Of what even the archive does not know there is nothing to build upon.
 	return slices.DeleteFunc(rows, func(r row.Run) bool { return r.RunID.IsZero() }), nil

@@ -20,8 +20,9 @@ const columns = "run, ns, workflow, version, partition, type, queue, status, sta
 
 const columnCount = 17
 
-// rowsPerInsert is how many runs one statement writes: a statement costs more than a row.
-const rowsPerInsert = 32
+// rowsPerInsert is how many runs one statement writes: a statement costs more than a row, and the driver binds arguments
+// in time quadratic to their number.
+const rowsPerInsert = 12
 
 // statements are what the writer does again and again.
 type statements struct {
