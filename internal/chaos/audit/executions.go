@@ -95,9 +95,7 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		if t.timedOut(before.Attempt) && x.Attempt > before.Attempt || t.IsStep && run.Refused > 0 {
 			continue
 		}
-		// An outcome that was reported and not answered is reported again or made again. So what happened to the server or
-		// to one of the workers that had the task since counts.
-		if !faults.between(before.Worker, before.Begin-underway(before), x.Begin) && !earlierFault(all[:i-1], x, faults) {
+		if !faults.between(before.Worker, before.Begin-underway(before), x.Begin) {
 			found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
 				"attempt %d began in worker %s (end %d, failed %v), and attempt %d %v later in worker %s, but neither that worker nor the server was killed or stopped",
 				before.Attempt, before.Worker, before.End, before.Failed, x.Attempt, nanoseconds(x.Begin-before.Begin), x.Worker)})
@@ -113,11 +111,6 @@ func underway(x ledger.Execution) int64 {
 		return int64(10 * time.Second)
 	}
 	return int64(250 * time.Millisecond)
-}
-
-// earlierFault explains an execution by what happened to an earlier one than the last.
-func earlierFault(earlier []ledger.Execution, x ledger.Execution, faults faults) bool {
-	return slices.ContainsFunc(earlier, func(b ledger.Execution) bool { return faults.between(b.Worker, b.Begin-underway(b), x.Begin) })
 }
 
 // timedOut reports whether the history has a timeout of an attempt.
