@@ -18,12 +18,29 @@ type runningActivation struct {
 	delivery activationDelivery
 	live     *liveRun
 	began    int64
-	steps    map[events.Step]*runningStep
 	gone     bool
 	drop     bool // do not keep the run live afterwards
 }
 
+// liveRun is the code of a run in a worker's memory. Its steps go on between activations; what they come to waits for the
+// next one.
+type liveRun struct {
+	id     events.RunID
+	run    *replay.Run
+	steps  map[events.Step]*runningStep
+	done   []replay.StepOutcome
+	driver *runningActivation // that waits for a step
+	closed bool
+}
+
 type runningStep struct{ stopped bool }
+
+func (l *liveRun) close() {
+	if !l.closed {
+		l.closed = true
+		l.run.Close()
+	}
+}
 
 // startActivation runs a delivered activation. A repeated delivery joins the one that runs, or gets its kept result again.
 // One of the same run that came before is over.
@@ -44,7 +61,7 @@ func (k *worker) startActivation(_ *conn, d activationDelivery) {
 			before.giveUp()
 		}
 	}
-	a := &runningActivation{worker: k, delivery: d, began: w.now, steps: map[events.Step]*runningStep{}}
+	a := &runningActivation{worker: k, delivery: d, began: w.now}
 	k.activates = append(k.activates, a)
 	took := w.rng.Int64N(millisecond)
 	if k.stalls() {
@@ -118,17 +135,20 @@ func (a *runningActivation) goOn(turn replay.Turn, err error) {
 		}}, true)
 		return
 	}
+	l := a.live
 	for _, step := range turn.Stop {
-		if s := a.steps[step]; s != nil {
+		if s := l.steps[step]; s != nil {
 			s.stopped = true
-			delete(a.steps, step)
+			delete(l.steps, step)
 		}
 	}
 	for _, call := range turn.Start {
-		a.startStep(call)
+		k.startStep(l, call)
 	}
 	if turn.Progress == nil {
-		return // a step will end
+		l.driver = a
+		a.takeStep()
+		return
 	}
 	progress := *turn.Progress
 	progress.Worker, progress.Build = k.id, "b1"
@@ -175,25 +195,39 @@ func (a *runningActivation) giveUp() {
 
 func (a *runningActivation) close() {
 	if a.live != nil {
-		a.live.run.Close()
+		a.live.close()
 	}
 }
 
-// startStep runs a step in the worker: it is tried until it succeeds, fails for good or is to be waited for by the engine.
-func (a *runningActivation) startStep(call replay.StepCall) {
-	s := &runningStep{}
-	a.steps[call.Task.Step] = s
-	a.tryStep(s, call, call.Attempt, a.worker.w.now)
+// takeStep gives the code the outcome of a step, if there is one.
+func (a *runningActivation) takeStep() {
+	l := a.live
+	if len(l.done) == 0 {
+		return
+	}
+	outcome := l.done[0]
+	l.done, l.driver = l.done[1:], nil
+	delete(l.steps, outcome.Step)
+	outcome.At = a.delivery.open.At + events.Time(a.worker.w.now-a.began)
+	turn, err := l.run.StepsDone(outcome)
+	a.goOn(turn, err)
 }
 
-func (a *runningActivation) tryStep(s *runningStep, call replay.StepCall, attempt events.Attempt, began int64) {
-	k, w := a.worker, a.worker.w
+// startStep runs a step in the worker: it is tried until it succeeds, fails for good or is to be waited for by the engine.
+func (k *worker) startStep(l *liveRun, call replay.StepCall) {
+	s := &runningStep{}
+	l.steps[call.Task.Step] = s
+	k.tryStep(l, s, call, call.Attempt, k.w.now)
+}
+
+func (k *worker) tryStep(l *liveRun, s *runningStep, call replay.StepCall, attempt events.Attempt, began int64) {
+	w := k.w
 	took := w.rng.Int64N(5 * millisecond)
 	if k.stalls() {
 		took = w.rng.Int64N(15 * second)
 	}
 	w.after(took, kindWork, func() {
-		if a.gone || s.stopped {
+		if l.closed || s.stopped {
 			return
 		}
 		result, failure, retryAfter := flow.TryStep(context.Background(), call, attempt)
@@ -203,18 +237,18 @@ func (a *runningActivation) tryStep(s *runningStep, call replay.StepCall, attemp
 			next, delay, again := replay.NextTry(call, attempt, failure, retryAfter, spent, w.rightTime())
 			if again {
 				w.after(delay.Microseconds(), kindWork, func() {
-					if !a.gone && !s.stopped {
-						a.tryStep(s, call, attempt+1, began)
+					if !l.closed && !s.stopped {
+						k.tryStep(l, s, call, attempt+1, began)
 					}
 				})
 				return
 			}
 			outcome = next
 		}
-		delete(a.steps, call.Task.Step)
-		outcome.At = a.delivery.open.At + events.Time(w.now-a.began)
-		turn, err := a.live.run.StepsDone(outcome)
-		a.goOn(turn, err)
+		l.done = append(l.done, outcome)
+		if l.driver != nil {
+			l.driver.takeStep()
+		}
 	})
 }
 

@@ -248,7 +248,7 @@ func (a *auditor) work(run *runAudit, r *events.Record, n events.EventNumber, e 
 		if t := a.task(run, e.Step, e.Attempt, "failed attempt"); t != nil {
 			t.attempt, t.holder = e.Attempt+1, nil
 		}
-		if e.NotBefore < r.Time {
+		if e.NotBefore != 0 && e.NotBefore < r.Time {
 			a.w.violate("attempts", "run %s: attempt %d of step %d may start at %d, before it is scheduled", run.id, e.Attempt+1, e.Step, e.NotBefore)
 		}
 	case events.TaskCompleted:

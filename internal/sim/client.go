@@ -22,6 +22,7 @@ type client struct {
 
 	requests []*request
 	sent     int  // signals
+	fed      int  // signals of the calm
 	acked    int  // requests with an answer
 	over     bool // the run has ended, or there is none
 	waits    bool
@@ -91,8 +92,9 @@ func (c *client) live() {
 		return
 	}
 	if w.calm {
-		// What still waits for signals gets them: one of each name, then again.
-		w.after(2*second, kindClient, func() {
+		// What still waits for signals gets them: one of each name, then again, and ever more seldom.
+		c.fed++
+		w.after(2*second+int64(c.fed*c.fed)*second/20, kindClient, func() {
 			if !c.over {
 				c.signal(true)
 				c.live()
@@ -152,7 +154,7 @@ func (c *client) send(r *request) {
 	r.tries++
 	w := c.w
 	try := r.tries
-	w.after(w.latency(), kindMessage, func() { c.ask(r) })
+	w.after(w.latency(), kindMessage, func() { c.ask(r, try) })
 	patience := 5 * second
 	w.after(patience, kindClient, func() {
 		if r.done || r.tries != try {
@@ -172,7 +174,7 @@ func (c *client) again(r *request) {
 	c.send(r)
 }
 
-func (c *client) ask(r *request) {
+func (c *client) ask(r *request, try int) {
 	w := c.w
 	if w.server == nil || r.done {
 		return
@@ -189,18 +191,18 @@ func (c *client) ask(r *request) {
 		if w.fault(LoseAnswers, 15) {
 			return
 		}
-		w.after(w.latency(), kindMessage, func() { c.answered(r, reply) })
+		w.after(w.latency(), kindMessage, func() { c.answered(r, try, reply) })
 	}
 	g.post(sessions.Ask{Call: call, Envelope: events.Envelope{
 		Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: r.run, RequestID: r.id, Command: r.command,
 	}})
 }
 
-func (c *client) answered(r *request, reply sessions.Reply) {
+func (c *client) answered(r *request, try int, reply sessions.Reply) {
 	w := c.w
 	if reply.Err != nil {
 		w.after(w.rng.Int64N(500*millisecond), kindClient, func() {
-			if !r.done {
+			if !r.done && r.tries == try {
 				c.again(r)
 			}
 		})
@@ -209,7 +211,9 @@ func (c *client) answered(r *request, reply sessions.Reply) {
 	a := reply.Answer
 	if a.Code == events.Accepted {
 		// It was handled, and its answer is no longer there: asking again with the same ids brings it.
-		c.again(r)
+		if r.tries == try {
+			c.again(r)
+		}
 		return
 	}
 	w.audit.answered(r, a)

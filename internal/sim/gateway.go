@@ -47,7 +47,7 @@ func (s *server) newGateway() *gateway {
 	g.actor = actor{w: w, turn: g.turn}
 	config := sessions.Config{Session: g.session, Partitions: w.tuning.partitions}
 	if w.tuning.features.has(smallGateway) {
-		config.MaxCalls, config.RingRuns, config.RingBytes = 8, 4, 4096
+		config.MaxCalls, config.RingRuns, config.RingBytes = w.tuning.workflows+4, 4, 4096
 	}
 	g.core = sessions.New(config)
 	var err error
@@ -117,13 +117,17 @@ const (
 	turnDeliveries = 1024
 )
 
+// delivery has the fields of sessions.Delivery.
+type delivery inbox.Delivery
+
 func (g *gateway) turn() {
 	batch := g.inputs
 	g.inputs = nil
 	for _, d := range g.mailbox.Take(turnDeliveries) {
-		batch = append(batch, sessions.Delivery{
-			Worker: d.Worker, Task: d.Task, Activation: d.Activation, Partition: d.Partition, From: d.From, Number: d.Number, NotAfter: d.NotAfter,
-		})
+		batch = append(batch, sessions.Delivery(delivery(d)))
+		if g.w.fault(RepeatDelivery, 30) {
+			batch = append(batch, sessions.Delivery(delivery(d)))
+		}
 	}
 	records, err := g.tail.TryNext(turnRecords)
 	switch {

@@ -130,7 +130,7 @@ func (w *world) schedulerOptions() scheduler.Options {
 	o := scheduler.Options{}
 	if w.tuning.features.has(smallScheduler) {
 		o.SaveEvery, o.SaveRecords, o.Timers, o.Horizon = 500_000_000, 20, 4, 5_000_000_000
-		o.Backlog.Lane, o.Backlog.Total, o.Backlog.Floor = 4, 8, 2
+		o.Backlog.Lane, o.Backlog.Total, o.Backlog.Floor = 8, 16, 4
 	}
 	return o
 }

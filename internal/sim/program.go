@@ -299,12 +299,12 @@ func errText(err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &failed):
+		return "task " + failed.Code
 	case errors.Is(err, flow.ErrCancelled):
 		return "cancelled"
 	case errors.Is(err, flow.ErrTimeout):
 		return "timeout"
-	case errors.As(err, &failed):
-		return "task " + failed.Code
 	default:
 		return err.Error()
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/dueindex"
@@ -104,15 +105,17 @@ func (t tapInbox) Deliver(session events.SessionID, deliveries []inbox.Delivery)
 	if err := t.server.wrote(); err != nil {
 		return inbox.ErrGone // the process is dead: nobody hears it
 	}
+	if w.tracing() {
+		for _, d := range deliveries {
+			w.tracef("delivery %d to %s of gateway %d: %s", d.Number, d.Worker, session, deliveryText(d))
+		}
+	}
 	if w.fault(RefuseDelivery, 30) {
+		w.tracef("it is refused")
 		return inbox.ErrFull
 	}
 	if err := t.Inbox.Deliver(session, deliveries); err != nil {
 		return err
-	}
-	if w.fault(RepeatDelivery, 30) {
-		again := deliveries[w.rng.IntN(len(deliveries))]
-		_ = t.Inbox.Deliver(session, []inbox.Delivery{again}) // a full mailbox takes no repetition
 	}
 	for _, g := range t.server.gateways {
 		if g.session == session {
@@ -122,7 +125,17 @@ func (t tapInbox) Deliver(session events.SessionID, deliveries []inbox.Delivery)
 	return nil
 }
 
+func deliveryText(d inbox.Delivery) string {
+	if d.Task != nil {
+		return fmt.Sprintf("task %s attempt %d", d.Task.Task, d.Task.Attempt)
+	}
+	return fmt.Sprintf("activation %d attempt %d of %s", d.Activation.Activation.Activation, d.Activation.Activation.Attempt, d.Activation.WorkflowID)
+}
+
 func (t tapInbox) Report(r inbox.Report) error {
+	if w := t.server.w; w.tracing() {
+		w.tracef("report of gateway %d: joined %d left %v running %v credits %v returned %v", r.Session, len(r.Joined), r.Left, r.Running, r.Credits, r.Returned)
+	}
 	err := t.Inbox.Report(r)
 	t.server.scheduler.poke(t.server.w.rng.Int64N(200))
 	return err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
@@ -49,11 +48,6 @@ type activationResult struct {
 	ref     sessions.Activation
 	command events.Command
 	live    bool
-}
-
-type liveRun struct {
-	id  events.RunID
-	run *replay.Run
 }
 
 func (w *world) startWorker() {
@@ -140,7 +134,7 @@ func (k *worker) die() {
 		a.close()
 	}
 	for _, l := range k.live {
-		l.run.Close()
+		l.close()
 	}
 	k.tasks, k.activates, k.live = nil, nil, nil
 	k.w.workers = slices.DeleteFunc(k.w.workers, func(o *worker) bool { return o == k })
@@ -302,7 +296,7 @@ func (k *worker) take(id events.RunID) *liveRun {
 
 // forget ends a run here and says so.
 func (k *worker) forget(l *liveRun) {
-	l.run.Close()
+	l.close()
 	k.say(func(c sessions.Conn) sessions.Input { return sessions.Evicted{Conn: c, Runs: []events.RunID{l.id}} })
 }
 
@@ -313,7 +307,7 @@ func (k *worker) drop(id events.RunID) {
 		}
 	}
 	if l := k.take(id); l != nil {
-		l.run.Close()
+		l.close()
 	}
 }
 
@@ -322,5 +316,5 @@ func (k *worker) newRun(open *events.OpenActivation) (*liveRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &liveRun{id: open.RunID, run: run}, nil
+	return &liveRun{id: open.RunID, run: run, steps: map[events.Step]*runningStep{}}, nil
 }

@@ -23,7 +23,7 @@ const (
 
 // Bounds of a calm: by then all that began has ended, or something is stuck.
 const (
-	calmMost   = 30 * 24 * hour
+	calmMost   = 6 * hour
 	defaultMax = 200_000
 )
 
@@ -64,6 +64,8 @@ type world struct {
 	nextConn    uint64
 	nextCall    uint64
 	scratch     []byte
+	happenings  int
+	idle        int    // things that happened since time passed
 	broken      string // why the world cannot go on
 	tuning      tuning
 }
@@ -99,7 +101,7 @@ func (w *world) tune() {
 	pick := func(values ...int) int { return values[w.rng.IntN(len(values))] }
 	t := &w.tuning
 	t.partitions, t.gateways, t.workers = pick(1, 1, 2, 4), pick(1, 1, 2), pick(1, 2, 3, 4)
-	t.workflows = pick(3, 10, 20, 40, 60)
+	t.workflows = pick(3, 20, 60, 120, 250)
 	t.clientLimit, t.cachedRuns, t.batch = pick(0, 0, 4), pick(0, 0, 2), pick(0, 0, 1, 8)
 	t.latency = int64(pick(200, 1_000, 20_000))
 	t.pause = int64(pick(200, 1_000, 4_000)) * millisecond
@@ -166,11 +168,20 @@ func (w *world) run() {
 		if !ok {
 			break
 		}
-		w.now = max(w.now, h.at)
+		if h.at > w.now {
+			w.now, w.idle = h.at, 0
+		} else if w.idle++; w.idle > 100_000 {
+			w.violate("progress", "%d things happen and no time passes", w.idle)
+			break
+		}
 		w.mix(uint64(h.what)<<56 ^ uint64(w.now))
 		h.run()
 		if w.crash {
 			w.crashServer()
+		}
+		if w.happenings++; w.happenings > 100*w.options.MaxSteps {
+			w.violate("progress", "%d things happened and it is not over", w.happenings)
+			break
 		}
 		if w.audit.steps > w.options.MaxSteps {
 			w.violate("bounded", "%d records were made and it is not over", w.audit.steps)
@@ -208,7 +219,14 @@ func (w *world) endStorm() {
 		w.startServer()
 	}
 	w.model.heal()
-	w.applyFaults()
+	if w.faults&RefuseDelivery != 0 {
+		// Credits that a refused delivery used stay used as long as the worker's stream lives.
+		for _, k := range w.workers {
+			if k.conn != nil {
+				k.conn.cut()
+			}
+		}
+	}
 }
 
 // finish ends what goes on and makes the last checks.
