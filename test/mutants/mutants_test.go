@@ -54,7 +54,7 @@ func chosen(t *testing.T) []mutant.Mutant {
 func TestMutantsAreFound(t *testing.T) {
 	t.Parallel()
 	began, mutants := time.Now(), chosen(t)
-	h, err := hunt.New(t.Context(), root, t.TempDir(), mutants, hunt.Options{Limit: *limit, Simulate: *simulate})
+	h, err := hunt.New(t.Context(), root, t.TempDir(), hunt.Options{Limit: *limit, Simulate: *simulate})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,10 +48,10 @@ type Found struct {
 type Hunter struct {
 	root, dir string
 	options   Options
-	packages  map[string]*program
 
-	mu    sync.Mutex
-	clean map[string]error // what was run without a mutant, by command line
+	mu       sync.Mutex // guards the rest, and is held while something is built
+	packages map[string]*program
+	clean    map[string]error // what was run without a mutant, by command line
 }
 
 // program is the test program of a package.
@@ -61,8 +61,9 @@ type program struct {
 	args []string // that keep it from leaving files behind
 }
 
-// New builds the simulator and the tests of all packages that the mutants need, in the module at root, into dir.
-func New(ctx context.Context, root, dir string, mutants []mutant.Mutant, o Options) (*Hunter, error) {
+// New builds the simulator of the module at root into dir. The tests of a package are built when they are needed for the
+// first time.
+func New(ctx context.Context, root, dir string, o Options) (*Hunter, error) {
 	if o.Limit == 0 {
 		o.Limit = time.Minute
 	}
@@ -70,35 +71,42 @@ func New(ctx context.Context, root, dir string, mutants []mutant.Mutant, o Optio
 		o.Simulate = o.Limit / 2
 	}
 	h := &Hunter{root: root, dir: dir, options: o, packages: map[string]*program{}, clean: map[string]error{}}
-	if o.Simulate > 0 {
-		if err := h.build(ctx, "build", h.simulator(), simulator); err != nil {
-			return nil, err
-		}
+	if o.Simulate < 0 {
+		return h, nil
 	}
-	for _, m := range mutants {
-		for _, name := range testsOf(m) {
-			if h.packages[name] != nil {
-				continue
-			}
-			if files, err := filepath.Glob(filepath.Join(root, name, "*_test.go")); err != nil || len(files) == 0 {
-				return nil, errors.Join(err, fmt.Errorf("%s has no tests to look for %s", name, m.Name))
-			}
-			p := &program{path: filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".test"), dir: filepath.Join(root, name)}
-			if err := h.build(ctx, "test", p.path, name, "-c"); err != nil {
-				return nil, err
-			}
-			if rapid, err := usesRapid(p.dir); err != nil {
-				return nil, err
-			} else if rapid {
-				p.args = []string{"-rapid.nofailfile"}
-			}
-			h.packages[name] = p
-		}
-	}
-	return h, nil
+	return h, h.build(ctx, "build", h.Simulator(), simulator)
 }
 
-func (h *Hunter) simulator() string { return filepath.Join(h.dir, filepath.Base(simulator)) }
+// program returns the test program of a package.
+func (h *Hunter) program(ctx context.Context, name string) (*program, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.packages[name]; p != nil {
+		return p, nil
+	}
+	p := &program{path: filepath.Join(h.dir, strings.ReplaceAll(name, "/", "-")+".test"), dir: filepath.Join(h.root, name)}
+	files, err := filepath.Glob(filepath.Join(p.dir, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		return nil, errors.Join(err, fmt.Errorf("%s has no tests", name))
+	}
+	for _, file := range files {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(code, []byte(`"pgregory.net/rapid"`)) {
+			p.args = []string{"-rapid.nofailfile"} // failures would be kept in testdata
+		}
+	}
+	if err := h.build(ctx, "test", p.path, name, "-c"); err != nil {
+		return nil, err
+	}
+	h.packages[name] = p
+	return p, nil
+}
+
+// Simulator is the path of the simulator, built with mutants.
+func (h *Hunter) Simulator() string { return filepath.Join(h.dir, filepath.Base(simulator)) }
 
 func (h *Hunter) build(ctx context.Context, verb, out, pkg string, flags ...string) error {
 	args := append(append([]string{verb, "-tags", "mutants", "-o", out}, flags...), module+pkg)
@@ -110,49 +118,40 @@ func (h *Hunter) build(ctx context.Context, verb, out, pkg string, flags ...stri
 	return nil
 }
 
-// usesRapid reports whether tests of the package draw from rapid, whose failures would be kept in testdata.
-func usesRapid(dir string) (bool, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	for _, name := range files {
-		code, readErr := os.ReadFile(name)
-		if err = errors.Join(err, readErr); bytes.Contains(code, []byte(`"pgregory.net/rapid"`)) {
-			return true, err
-		}
-	}
-	return false, err
-}
-
-// Hunt looks for a mutant until something finds it or its time is over. An error says that there was no hunt: a program did
-// not run, or what failed does so without a mutant, too.
+// Hunt looks for a mutant until something finds it or its time is over, which does not count what has to be built. An error
+// says that there was no hunt: a program did not run, or what failed does so without a mutant, too.
 func (h *Hunter) Hunt(ctx context.Context, m mutant.Mutant) (Found, error) {
-	began := time.Now()                                                         //nolint:forbidigo // of real processes
-	left := func() time.Duration { return h.options.Limit - time.Since(began) } //nolint:forbidigo // as above
 	found, err := h.simulate(ctx, m)
+	took := found.Took
 	for _, name := range testsOf(m) {
-		if err == nil && found.By == "" && left() > time.Second {
-			found, err = h.test(ctx, m, name, left())
+		if left := h.options.Limit - took; err == nil && found.By == "" && left > time.Second {
+			found, err = h.test(ctx, m, name, left)
+			took += found.Took
 		}
 	}
-	found.Mutant, found.Took = m, h.options.Limit-left()
+	found.Mutant, found.Took = m, took
 	if err == nil && found.again != nil {
 		err = found.again(ctx)
 	}
 	return found, err
 }
 
-// run runs a program with a mutant, "" meaning none, and returns its output. The error is that of its exit.
-func run(ctx context.Context, limit time.Duration, name, dir, path string, args ...string) (string, error) {
+// run runs a program with a mutant, "" meaning none, and returns its output and how long it took. The error is that of its
+// exit.
+func run(ctx context.Context, limit time.Duration, name, dir, path string, args ...string) (output string, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, path, args...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), mutant.Variable+"="+name)
 	c.WaitDelay = time.Second // what it started may hold its output open
-	output, err := c.CombinedOutput()
+	began := time.Now()       //nolint:forbidigo // of a real process
+	out, err := c.CombinedOutput()
+	took = time.Since(began) //nolint:forbidigo // as above
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return string(output), err
+	return string(out), took, err
 }
 
 // passes reports that a command line passes without a mutant; it is tried once.
@@ -163,7 +162,7 @@ func (h *Hunter) passes(ctx context.Context, what, dir, path string, args ...str
 	err, known := h.clean[line]
 	if !known {
 		var output string
-		if output, err = run(ctx, 3*time.Minute, "", dir, path, args...); err != nil {
+		if output, _, err = run(ctx, 3*time.Minute, "", dir, path, args...); err != nil {
 			err = fmt.Errorf("%s fails without a mutant, too: %w\n%s", what, err, tail(output, 40))
 		}
 		h.clean[line] = err

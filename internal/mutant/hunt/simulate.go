@@ -28,14 +28,14 @@ func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (Found, error) {
 	if limit < 0 {
 		return Found{}, nil
 	}
-	output, err := run(ctx, limit+seedPatience, m.Name, h.root, h.simulator(), "mutants", "-seek", limit.String())
+	output, took, err := run(ctx, limit+seedPatience, m.Name, h.root, h.Simulator(), "mutants", "-seek", limit.String())
 	by, seed, seeds := readSeek(output)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return Found{}, ctx.Err()
 	case err == nil && by == "":
-		return Found{}, nil
+		return Found{Took: took}, nil
 	case by != "": // a check failed
 	case errors.Is(err, context.DeadlineExceeded) && seed > 0:
 		by = "the seed does not end"
@@ -46,9 +46,9 @@ func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (Found, error) {
 	default:
 		return Found{}, fmt.Errorf("the simulator with %s: %w\n%s", m.Name, err, tail(output, 20))
 	}
-	return Found{By: "simulation: " + by, Seed: seed, Seeds: seeds, again: func(ctx context.Context) error {
+	return Found{By: "simulation: " + by, Seed: seed, Seeds: seeds, Took: took, again: func(ctx context.Context) error {
 		args := []string{"mutants", "-seek", "1m", "-first", strconv.FormatUint(seed, 10), "-seeds", "1"}
-		return h.passes(ctx, fmt.Sprintf("seed %d", seed), h.root, h.simulator(), args...)
+		return h.passes(ctx, fmt.Sprintf("seed %d", seed), h.root, h.Simulator(), args...)
 	}}, nil
 }
 

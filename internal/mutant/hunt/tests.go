@@ -46,32 +46,34 @@ var before = map[mutant.ID]string{mutant.SyncSkipped: "^TestJournal$"}
 // test runs the tests of a package until one fails.
 func (h *Hunter) test(ctx context.Context, m mutant.Mutant, name string, limit time.Duration) (Found, error) {
 	if some, ok := before[m.ID]; ok {
-		if found, err := h.tests(ctx, m, name, limit, "-test.run", some); err != nil || found.By != "" {
+		found, err := h.tests(ctx, m, name, limit, "-test.run", some)
+		if err != nil || found.By != "" {
 			return found, err
 		}
+		limit -= found.Took
 	}
 	return h.tests(ctx, m, name, limit)
 }
 
 func (h *Hunter) tests(ctx context.Context, m mutant.Mutant, name string, limit time.Duration, which ...string) (Found, error) {
-	p, ok := h.packages[name]
-	if !ok {
-		return Found{}, errors.New("the hunter was made without the tests of " + name)
+	p, err := h.program(ctx, name)
+	if err != nil {
+		return Found{}, err
 	}
 	limit = min(limit, testPatience)
 	args := slices.Concat([]string{"-test.failfast", "-test.timeout", limit.String()}, p.args, which)
-	output, err := run(ctx, limit+5*time.Second, m.Name, p.dir, p.path, args...)
+	output, took, err := run(ctx, limit+5*time.Second, m.Name, p.dir, p.path, args...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return Found{}, nil
+		return Found{Took: took}, nil
 	case ctx.Err() != nil:
 		return Found{}, ctx.Err()
 	case !errors.As(err, &exit) && !errors.Is(err, context.DeadlineExceeded):
 		return Found{}, fmt.Errorf("the tests of %s: %w", name, err)
 	}
 	test, how := failed(output)
-	return Found{By: name + " " + cmp.Or(test, "(which is not told)") + how, again: func(ctx context.Context) error {
+	return Found{By: name + " " + cmp.Or(test, "(which is not told)") + how, Took: took, again: func(ctx context.Context) error {
 		top, _, _ := strings.Cut(test, "/")
 		args := slices.Concat(p.args, []string{"-test.timeout", "2m", "-test.run", "^" + regexp.QuoteMeta(top) + "$"})
 		if top == "" {
