@@ -110,7 +110,11 @@ func (r *Run) end(f *Future) {
 
 // wake queues the fibers that wait for a future, in the order in which they began to.
 func (r *Run) wake(f *Future) {
-	for _, w := range slices.Clone(f.waiters) {
+	waiters := f.waiters
+	if len(waiters) > 1 {
+		waiters = slices.Clone(waiters) // ready takes those that it queues out
+	}
+	for _, w := range waiters {
 		for w.all && w.passed < len(w.futures) && w.futures[w.passed].Ready() {
 			w.passed++
 		}
@@ -156,6 +160,20 @@ func (r *Run) First(scope *Scope, futures ...*Future) (int, error) {
 	if err := r.check(futures); err != nil {
 		return -1, err
 	}
+	return r.first(f, scope, futures)
+}
+
+// AwaitNew is [Run.Await] for the future of a task or step that the same code has begun just now, with no other call in
+// between: who calls is known from then.
+func (r *Run) AwaitNew(scope *Scope, future *Future) error {
+	if future.ended {
+		return nil
+	}
+	_, err := r.first(r.current, scope, []*Future{future})
+	return err
+}
+
+func (r *Run) first(f *fiber, scope *Scope, futures []*Future) (int, error) {
 	for {
 		best, at := -1, uint64(0)
 		for i, future := range futures {

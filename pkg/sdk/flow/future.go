@@ -37,6 +37,15 @@ func (f *Future[T]) Await(ctx Context) (T, error) {
 	return f.outcome()
 }
 
+// awaitNew is Await for a future that was made just now by a call with the same context.
+func (f *Future[T]) awaitNew(ctx Context) (T, error) {
+	var zero T
+	if err := ctx.live().AwaitNew(ctx.scope, f.core); err != nil {
+		return zero, err
+	}
+	return f.outcome()
+}
+
 // outcome returns how the ended future ended.
 func (f *Future[T]) outcome() (T, error) {
 	if f.settle != nil {

@@ -43,7 +43,7 @@ func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, e
 	})
 	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, r.payloads})
 	future := decoded[T](r, core, func(f *events.Failure) error { return r.taskError(label, core, f) })
-	return future.Await(ctx)
+	return future.awaitNew(ctx)
 }
 
 type stepWork func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error)

@@ -94,7 +94,7 @@ func call[Out any](ctx Context, d *definition, args ...any) (Out, error) {
 		var zero Out
 		return zero, errCaptured
 	}
-	return future.Await(ctx)
+	return future.awaitNew(ctx)
 }
 
 // Task is a call of a service or function that some worker implements. It is a value: make one for each contract, in a
