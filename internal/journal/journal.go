@@ -31,6 +31,8 @@ var (
 	ErrDiskFull = errors.New("the disk is near full")
 	// ErrLost says that the outcome is unknown or that ownership is over: forget everything in memory and recover.
 	ErrLost = errors.New("ownership of the partition is lost")
+	// ErrDamaged says that what is stored cannot be read any more: trying again does not help. It names the place.
+	ErrDamaged = errors.New("the store is damaged")
 	// ErrTrimmed says that the wanted position is no longer in the log; the archive has what is kept of it.
 	ErrTrimmed = errors.New("the position is trimmed from the log")
 	// ErrClosed says that the journal is closed.

@@ -59,7 +59,7 @@ func stopping(err error) error {
 	var newer *events.NewerSchemaError
 	var unknown *events.UnknownKindError
 	var corrupt *events.CorruptError
-	if errors.Is(err, journal.ErrTrimmed) || errors.As(err, &newer) || errors.As(err, &unknown) || errors.As(err, &corrupt) {
+	if errors.Is(err, journal.ErrTrimmed) || errors.Is(err, journal.ErrDamaged) || errors.As(err, &newer) || errors.As(err, &unknown) || errors.As(err, &corrupt) {
 		return &stopError{err}
 	}
 	return err

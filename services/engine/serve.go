@@ -24,7 +24,7 @@ const (
 func (e *Engine) serve(ctx context.Context, id events.Partition) error {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 		began := e.deps.Clock.Boot()
-		err := e.own(ctx, id)
+		err := stopping(e.own(ctx, id))
 		if ctx.Err() != nil {
 			e.report(id, func(h *Health) { h.State, h.Reason = Stopped, "the engine stops" })
 			if err != nil && !errors.Is(err, context.Canceled) {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// ErrDamaged says that the store holds something that this suite did not write there. It names the file or the key.
-var ErrDamaged = errors.New("the store is damaged")
+// ErrDamaged says that the store holds something that this suite did not write there. It names the file or the key. It is
+// [journal.ErrDamaged], which the services know.
+var ErrDamaged = journal.ErrDamaged
 
 func damaged(key []byte, why string) error {
 	return fmt.Errorf("%w: %s: %s; run 'continuo store check'", ErrDamaged, describeKey(key), why)

@@ -55,8 +55,11 @@ func readSums(path string) (s sums, fresh bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil, true, nil
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, false, err
+	case !info.Mode().IsRegular():
+		return nil, false, fmt.Errorf("%s is not a file", path)
 	}
 	b, err := os.ReadFile(path + sumsSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
