@@ -145,9 +145,21 @@ func (i *Inbox) Report(r inbox.Report) error {
 		i.forget(s)
 		return nil
 	}
+	i.moved(s, r.Joined)
 	s.fold(r)
 	i.tell(r)
 	return nil
+}
+
+// moved forgets in other sessions the workers that joined this one: a worker is where it joined last.
+func (i *Inbox) moved(to *session, joined []inbox.Worker) {
+	for _, j := range joined {
+		for _, id := range i.order {
+			if other := i.sessions[id]; other != to {
+				other.workers = slices.DeleteFunc(other.workers, func(w *worker) bool { return w.ID == j.ID })
+			}
+		}
+	}
 }
 
 // fold keeps the present state of a session, for followers that begin later.

@@ -66,3 +66,33 @@ func TestIdleFollowerIsBounded(t *testing.T) {
 		t.Fatalf("the follower knows %d credits of %d and sessions %v", credit, count, present)
 	}
 }
+
+// TestWorkerIsWhereItJoinedLast: of a worker that moved between sessions, a follower that begins later sees the last one.
+func TestWorkerIsWhereItJoinedLast(t *testing.T) {
+	t.Parallel()
+	i := memory.NewInbox()
+	ctx := context.Background()
+	for _, id := range []events.SessionID{1, 2} {
+		if _, err := i.Open(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []events.SessionID{1, 2, 1} {
+		if err := i.Report(inbox.Report{Session: id, Joined: []inbox.Worker{{Session: id, ID: "w"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := i.Reports(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at []events.SessionID
+	for _, r := range f.Take(10) {
+		for _, w := range r.Joined {
+			at = append(at, w.Session)
+		}
+	}
+	if len(at) != 1 || at[0] != 1 {
+		t.Errorf("the worker is in sessions %v; it joined 1 last", at)
+	}
+}

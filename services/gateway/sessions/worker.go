@@ -65,10 +65,9 @@ func (c *Core) join(in Join) {
 			c.disconnect(w)
 		}
 		in.Worker.Since = w.Since
-		if !sameOffer(w.Worker, in.Worker) {
-			c.report.Joined = append(c.report.Joined, in.Worker)
-		}
+		// It may have been at another gateway meanwhile, which the schedulers then take for its own.
 		w.Worker = in.Worker
+		c.report.Joined = append(c.report.Joined, w.Worker)
 		c.report.credit(w.ID, w.owedTasks, w.owedActivations)
 		w.owedTasks, w.owedActivations = 0, 0
 	}
@@ -78,13 +77,6 @@ func (c *Core) join(in Join) {
 	c.emit(Welcome{Conn: in.Conn})
 	c.compareTasks(w, in.Tasks)
 	c.compareActivations(w, in.Activations)
-}
-
-// sameOffer compares what the schedulers know of a worker.
-func sameOffer(a, b Worker) bool {
-	return a.Namespace == b.Namespace && a.Queue == b.Queue && a.Build == b.Build && a.Identity == b.Identity && a.SDK == b.SDK &&
-		a.TaskSlots == b.TaskSlots && a.ActivationSlots == b.ActivationSlots &&
-		slices.Equal(a.Tasks, b.Tasks) && slices.Equal(a.Workflows, b.Workflows)
 }
 
 // checkOffers refuses a worker that has two definitions of one name.
