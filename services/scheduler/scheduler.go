@@ -98,6 +98,7 @@ type Scheduler struct {
 	sweep   *sweep
 	nextAsk int // the partition whose index is asked first
 	begun   bool
+	turned  events.Time // when the turn before was
 	stats   Stats
 
 	effects []events.Effect

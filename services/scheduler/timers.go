@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -97,6 +98,21 @@ func (s *Scheduler) fire(now events.Time, limit int) []events.Envelope {
 	}
 	s.stats.Fires += uint64(len(commands))
 	return commands
+}
+
+// setBack is told that the wall clock was set back. Timers that were asked for while it was ahead, perhaps too early, are
+// asked for again at their time, or at once if that is over: not a repeat after a time that the clock may not show for long.
+func (s *Scheduler) setBack(now events.Time) {
+	var early []dueindex.Key
+	for key, t := range s.timers {
+		if at, ok := s.wheel.At(key); t.tries > 0 && ok && at > now.Add(maxRepeat) {
+			early = append(early, key)
+		}
+	}
+	slices.SortFunc(early, compareKeys)
+	for _, key := range early {
+		s.wheel.Set(key, max(s.timers[key].due, now))
+	}
 }
 
 // fires counts the FireTimer commands on their way, so that a slow engine is not drowned in timers that are late already.

@@ -69,6 +69,10 @@ func (s *Scheduler) Turn(in Input) (Output, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out Output
+	if in.Now < s.turned {
+		s.setBack(in.Now)
+	}
+	s.turned = in.Now
 	for _, found := range in.Found {
 		if err := s.take(in.Now, found); err != nil {
 			return out, err
