@@ -12,7 +12,17 @@ type group struct {
 	entry   *entry // nil when the answers are about no run that is known
 	first   events.EventNumber
 	events  []events.Event
+	size    int // of the events in a record
 	answers []events.Answer
+}
+
+// take adds events whose size in a record is known. There is room left for the activation that mostly follows.
+func (g *group) take(evs []events.Event, size int) {
+	if g.events == nil && len(evs) > 0 {
+		g.events = make([]events.Event, 0, len(evs)+1)
+	}
+	g.events = append(g.events, evs...)
+	g.size += size
 }
 
 type groupKey struct {
@@ -49,7 +59,12 @@ func (p *partition) groupOfNone(env events.Envelope) *group {
 func (p *partition) group(key groupKey) *group {
 	g := p.byRun[key]
 	if g == nil {
-		g = &group{key: key, first: 1}
+		if last := len(p.spare) - 1; last >= 0 {
+			g, p.spare = p.spare[last], p.spare[:last]
+		} else {
+			g = new(group)
+		}
+		g.key, g.first = key, 1
 		p.byRun[key] = g
 		p.groups = append(p.groups, g)
 	}
@@ -62,42 +77,52 @@ func (g *group) answer(env events.Envelope, c events.Code, message string) event
 	}
 }
 
-// split returns the records of a group without their sequence numbers. Events that do not fit into one record go on in
+// record returns a record of the group without its sequence number and without content.
+func (p *partition) record(g *group, first events.EventNumber) *events.Record {
+	return &events.Record{Header: events.Header{
+		Partition: p.id, Epoch: p.epoch, Owner: p.owner, Time: p.time, Schema: events.Schema,
+		Namespace: g.key.namespace, WorkflowID: g.key.workflow, RunID: g.key.run, First: first,
+	}}
+}
+
+// split appends the records of a group, without their sequence numbers. Events that do not fit into one record go on in
 // the next; all are committed together.
-func (p *partition) split(g *group) []*events.Record {
-	var records []*events.Record
-	var r *events.Record
-	room, next := 0, g.first
-	open := func() {
-		r = &events.Record{Header: events.Header{
-			Partition: p.id, Epoch: p.epoch, Owner: p.owner, Time: p.time, Schema: events.Schema,
-			Namespace: g.key.namespace, WorkflowID: g.key.workflow, RunID: g.key.run, First: next,
-		}}
-		records, room = append(records, r), maxRecordBody
+func (p *partition) split(records []*events.Record, g *group) []*events.Record {
+	size := g.size
+	for i := range g.answers {
+		size += answerSize(&g.answers[i])
 	}
-	open()
-	for _, e := range g.events {
-		n := p.bytes(e)
+	switch {
+	case len(g.events) == 0 && len(g.answers) == 0:
+		return records
+	case size <= maxRecordBody:
+		r := p.record(g, g.first)
+		r.Events, r.Answers = g.events, g.answers
+		return append(records, r)
+	}
+	r := p.record(g, g.first)
+	records = append(records, r)
+	room, next := maxRecordBody, g.first
+	fit := func(n int) {
 		if n > room {
-			open()
+			r, room = p.record(g, next), maxRecordBody
+			records = append(records, r)
 		}
 		room -= n
+	}
+	for _, e := range g.events {
+		fit(p.bytes(e))
 		next++
 		r.Events = append(r.Events, e)
 	}
-	for _, a := range g.answers {
-		n := answerBytes + len(a.Message) + len(a.RequestID)
-		if n > room {
-			open()
-		}
-		room -= n
-		r.Answers = append(r.Answers, a)
-	}
-	if len(r.Events) == 0 && len(r.Answers) == 0 {
-		return records[:len(records)-1]
+	for i := range g.answers {
+		fit(answerSize(&g.answers[i]))
+		r.Answers = append(r.Answers, g.answers[i])
 	}
 	return records
 }
+
+func answerSize(a *events.Answer) int { return answerBytes + len(a.Message) + len(a.RequestID) }
 
 // bytes returns what an event takes in a record.
 func (p *partition) bytes(e events.Event) int {
@@ -105,12 +130,20 @@ func (p *partition) bytes(e events.Event) int {
 	return len(p.size) + eventOverhead
 }
 
-// tooLarge says which of the events fits into no record; "" means all do.
-func (p *partition) tooLarge(evs []events.Event) string {
+// measure returns what events take in a record. If one of them fits into no record, tooLarge says which.
+func (p *partition) measure(evs []events.Event) (size int, tooLarge string) {
 	for _, e := range evs {
-		if n := p.bytes(e); n > maxRecordBody {
-			return fmt.Sprintf("%T has %d bytes; a record takes %d: keep large values elsewhere and pass a reference", e, n, maxRecordBody)
+		n := p.bytes(e)
+		if n > maxRecordBody && tooLarge == "" {
+			tooLarge = fmt.Sprintf("%T has %d bytes; a record takes %d: keep large values elsewhere and pass a reference", e, n, maxRecordBody)
 		}
+		size += n
 	}
-	return ""
+	return size, tooLarge
+}
+
+// add adds events to a group.
+func (p *partition) add(g *group, evs ...events.Event) {
+	size, _ := p.measure(evs)
+	g.take(evs, size)
 }

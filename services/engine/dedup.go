@@ -86,29 +86,41 @@ type stamp struct {
 	n       uint64
 }
 
-// recent is a bounded memory of answers to stamped commands, for those the transport repeats.
+// recent is a bounded memory of answers to stamped commands, for those the transport repeats. The index has no pointers, so
+// that collecting garbage does not look into it.
 type recent struct {
-	answers map[stamp]events.Answer
-	order   []stamp // a ring once it is full
+	answers []events.Answer // a ring once it is full
 	oldest  int
+	index   map[stamp]int32
 }
 
 func (r *recent) add(a events.Answer) {
-	if r.answers == nil {
-		r.answers = make(map[stamp]events.Answer)
+	if r.index == nil {
+		r.index = make(map[stamp]int32)
 	}
 	s := stamp{a.Session, a.N}
-	if _, ok := r.answers[s]; ok || a.Session == 0 || a.Code == events.Accepted {
+	if _, ok := r.index[s]; ok || a.Session == 0 || a.Code == events.Accepted {
 		return
 	}
-	if len(r.order) < recentAnswers {
-		r.order = append(r.order, s)
-	} else {
-		delete(r.answers, r.order[r.oldest])
-		r.order[r.oldest] = s
-		r.oldest = (r.oldest + 1) % recentAnswers
+	if len(r.answers) < recentAnswers {
+		r.index[s] = int32(len(r.answers))
+		r.answers = append(r.answers, a)
+		return
 	}
-	r.answers[s] = a
+	old := &r.answers[r.oldest]
+	delete(r.index, stamp{old.Session, old.N})
+	r.index[s] = int32(r.oldest)
+	*old = a
+	r.oldest = (r.oldest + 1) % recentAnswers
+}
+
+// find returns the answer to a stamped command if it is still kept.
+func (r *recent) find(s stamp) (events.Answer, bool) {
+	at, ok := r.index[s]
+	if !ok {
+		return events.Answer{}, false
+	}
+	return r.answers[at], true
 }
 
 // repeated returns the answer to a command that the transport repeats.
@@ -120,7 +132,7 @@ func (p *partition) repeated(env events.Envelope) (events.Answer, bool) {
 	if !ok || !s.has(env.N) || mutant.On(mutant.SkipStampDedup) {
 		return events.Answer{}, false
 	}
-	a, ok := p.recent.answers[stamp{env.Session, env.N}]
+	a, ok := p.recent.find(stamp{env.Session, env.N})
 	if !ok {
 		a = events.Answer{
 			RequestID: env.RequestID, Session: env.Session, N: env.N, RunID: env.RunID, Code: events.Accepted,

@@ -128,10 +128,14 @@ func TestRecentAnswersAreBounded(t *testing.T) {
 		r.add(events.Answer{Session: 1, N: n})
 	}
 	equal(t, "answers", len(r.answers), recentAnswers)
-	if _, ok := r.answers[stamp{1, 3*recentAnswers - 1}]; !ok {
+	equal(t, "stamps", len(r.index), recentAnswers)
+	if a, _ := r.find(stamp{1, 2*recentAnswers + 17}); a.N != 2*recentAnswers+17 {
+		t.Errorf("the answer found is that to command %d", a.N)
+	}
+	if _, ok := r.find(stamp{1, 3*recentAnswers - 1}); !ok {
 		t.Error("the newest is forgotten")
 	}
-	if _, ok := r.answers[stamp{1, 2*recentAnswers - 1}]; ok {
+	if _, ok := r.find(stamp{1, 2*recentAnswers - 1}); ok {
 		t.Error("an old one is kept")
 	}
 }

@@ -34,6 +34,7 @@ type partition struct {
 
 	// The groups of the turn, in the order of their records.
 	groups []*group
+	spare  []*group // empty, to be used again: as many as one turn had at most
 	byRun  map[groupKey]*group
 	size   []byte
 
@@ -150,10 +151,13 @@ func (p *partition) decide(ctx context.Context, g *group, env events.Envelope) e
 	next := e.run.Next()
 	var evs []events.Event
 	var answer events.Answer
+	var size int
 	err := p.guarded(e.id, func() error {
 		evs, answer = e.run.Decide(env, p.time)
-		if big := p.tooLarge(evs); big != "" {
+		var big string
+		if size, big = p.measure(evs); big != "" {
 			evs, answer = p.decideTooLarge(e.run, env, big)
+			size, _ = p.measure(evs)
 		}
 		return apply(e.run, evs, p.time)
 	})
@@ -161,7 +165,7 @@ func (p *partition) decide(ctx context.Context, g *group, env events.Envelope) e
 		p.breakRun(e, next, fmt.Sprintf("%T could not be applied: %v", env.Command, err), p.time)
 		return p.decideBroken(ctx, g, env)
 	}
-	g.events = append(g.events, evs...)
+	g.take(evs, size)
 	p.reply(g, answer)
 	if keeps(answer) {
 		return p.keep(ctx, e, answer, p.time)
@@ -237,7 +241,7 @@ func (p *partition) start(ctx context.Context, env events.Envelope) error {
 		return fmt.Errorf("starting run %s: %w", e.id, err)
 	}
 	p.runs[e.id] = e
-	g.events = append(g.events, d.Begin...)
+	p.add(g, d.Begin...)
 	p.reply(g, d.Answer)
 	p.newest[workflowKey{e.namespace, e.workflowID}] = runstore.Newest{RunID: e.id, Status: events.StatusRunning}
 	return nil
@@ -268,7 +272,7 @@ func (p *partition) terminate(g *group, evs []events.Event) {
 		p.breakRun(e, next, fmt.Sprintf("it could not be terminated: %v", err), p.time)
 		return
 	}
-	g.events = append(g.events, evs...)
+	p.add(g, evs...)
 }
 
 // state returns the run as a start needs to see it; a quarantined one is shown as open and quarantined.
@@ -310,7 +314,7 @@ func (p *partition) activate(g *group) {
 		p.breakRun(e, next, fmt.Sprintf("it could not be activated: %v", err), p.time)
 		return
 	}
-	g.events = append(g.events, evs...)
+	p.add(g, evs...)
 }
 
 // note keeps what an event means beyond its run's own state.
@@ -334,12 +338,13 @@ func (p *partition) note(h *events.Header, e events.Event) {
 
 // records turns the groups of the turn into records and closes them.
 func (p *partition) records() []*events.Record {
-	var records []*events.Record
+	records := slices.Grow([]*events.Record(nil), len(p.groups))
 	for _, g := range p.groups {
-		for _, r := range p.split(g) {
+		from := len(records)
+		records = p.split(records, g)
+		for _, r := range records[from:] {
 			p.seq++
 			r.Seq, r.Confirmed = p.seq, p.seq-1
-			records = append(records, r)
 			for _, e := range r.Events {
 				p.note(&r.Header, e)
 			}
@@ -354,7 +359,9 @@ func (p *partition) records() []*events.Record {
 			}
 		}
 		delete(p.byRun, g.key)
+		*g = group{}
 	}
+	p.spare = append(p.spare, p.groups...)
 	clear(p.groups)
 	p.groups = p.groups[:0]
 	p.unflushed += len(records)

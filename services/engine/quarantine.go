@@ -197,7 +197,7 @@ func (p *partition) recordBroken() {
 			continue
 		}
 		g := p.groupOf(e)
-		g.events = append(g.events, events.RunQuarantined{Reason: e.broken.reason})
+		p.add(g, events.RunQuarantined{Reason: e.broken.reason})
 		e.broken.next++
 		e.broken.recorded = true
 		p.quarantines[e.id] = &runstore.QuarantinedRun{

@@ -47,7 +47,7 @@ func (p *partition) sweep(ctx context.Context) error {
 			if err := p.guarded(e.id, func() error { return run.Apply(events.RunPurged{}, run.Next(), p.time) }); err != nil {
 				return fmt.Errorf("run %s is among the ended ones: %w", e.id, err)
 			}
-			g.events = append(g.events, events.RunPurged{})
+			p.add(g, events.RunPurged{})
 		}
 		p.forgetting = append(p.forgetting, ended)
 	}
