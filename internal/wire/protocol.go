@@ -17,6 +17,10 @@ const (
 const (
 	// MaxMessageBytes bounds one gRPC message and one REST body.
 	MaxMessageBytes = 4 << 20
+	// StreamWindow and ConnectionWindow are how many bytes may be on their way on a stream and on a connection, at both ends. They
+	// are set because gRPC would otherwise measure the connection by a ping with nearly every message.
+	StreamWindow     = MaxMessageBytes
+	ConnectionWindow = 2 * StreamWindow
 	// MaxPayloadBytes bounds one payload unless the server is configured otherwise; the welcome tells the bound that holds.
 	MaxPayloadBytes = 2 << 20
 	// MaxChunkBytes bounds the history in one delivery or replay chunk. A single record above it travels alone.

@@ -30,6 +30,7 @@ func (g *Gateway) grpcServer() *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.Keepalive, Timeout: 2 * wire.Keepalive}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: wire.Keepalive / 2, PermitWithoutStream: true}),
 		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10),
+		grpc.InitialWindowSize(wire.StreamWindow), grpc.InitialConnWindowSize(wire.ConnectionWindow),
 	)
 	apiv1.RegisterWorkflowServiceServer(server, service{Gateway: g})
 	apiv1.RegisterClientServiceServer(server, clientService{Gateway: g})

@@ -73,6 +73,8 @@ func Dial(addr string, options Options) (*Client, error) {
 	dial := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
+		grpc.WithInitialWindowSize(wire.StreamWindow), grpc.WithInitialConnWindowSize(wire.ConnectionWindow),
+		grpc.WithReadBufferSize(64 << 10), grpc.WithWriteBufferSize(64 << 10),
 		// A message from the server may have one large part behind small ones.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
 		// gRPC's own back-off grows to two minutes: a server that is back would not be found for so long.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	mathrand "math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -273,6 +274,7 @@ func (c *calls) send(ctx context.Context, stream grpc.BidiStreamingClient[apiv1.
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+			runtime.Gosched() // whoever is about to call makes it into the same batch
 		}
 	}
 }

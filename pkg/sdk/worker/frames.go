@@ -22,4 +22,6 @@ func decodeFrames(dst []*events.Record, b []byte, live bool) ([]*events.Record, 
 	return append(dst, records...), err
 }
 
-func decodeLive(b []byte) ([]*events.Record, error) { return events.DecodeFrameOnly(b, replay.LiveEvents) }
+func decodeLive(b []byte) ([]*events.Record, error) {
+	return events.DecodeFrameOnly(b, replay.LiveEvents)
+}

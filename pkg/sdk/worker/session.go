@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -156,24 +157,25 @@ func (w *Worker) welcomed(welcome *apiv1.WorkerWelcome) {
 
 // send writes what the outbox has, and a sign of life when it has nothing for long.
 func (w *Worker) send(ctx context.Context, stream workStream, keepalive time.Duration) {
+	quiet := time.NewTimer(keepalive) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	defer quiet.Stop()
 	for {
 		for batch := w.outbox.next(); batch != nil; batch = w.outbox.next() {
 			if stream.Send(batch) != nil {
 				return // the receiver learns why
 			}
 		}
-		quiet := time.NewTimer(keepalive) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		quiet.Reset(keepalive)
 		select {
 		case <-ctx.Done():
-			quiet.Stop()
 			return
 		case <-w.outbox.wake:
+			runtime.Gosched() // what is about to end makes it into the same batch
 		case <-quiet.C:
 			if stream.Send(&apiv1.WorkRequest{}) != nil {
 				return
 			}
 		}
-		quiet.Stop()
 	}
 }
 
