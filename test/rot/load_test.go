@@ -125,7 +125,12 @@ func makeSources(t *testing.T) (stopped, killed source) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = server.Kill() })
+	t.Cleanup(func() {
+		_ = server.Kill()
+		if text, _ := os.ReadFile(data + ".log"); t.Failed() {
+			t.Logf("the end of the server's log:\n%s", text[max(0, len(text)-8<<10):])
+		}
+	})
 	withClient(t, server, func(c *client.Client) error { return load(t.Context(), c, "first") })
 	if err := errors.Join(server.Stop(20*time.Second), server.Restart(t.Context())); err != nil {
 		t.Fatal(err)

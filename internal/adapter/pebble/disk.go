@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+	"time"
 
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/journal"
 )
 
@@ -22,20 +24,25 @@ type DiskState struct {
 // diskCheckBytes is how much is written between two looks at the disk.
 const diskCheckBytes = 4 << 20
 
+// diskCheckEvery is how old the last look may be when a client's command comes: others fill disks, too.
+const diskCheckEvery = 100 * time.Millisecond
+
 // diskWatch refuses client commands before the disk is full, because a write that fails ends the store. It looks at the
-// disk after every few MiB written, at every refused command, and when it is asked.
+// disk after every few MiB written, at every refused command, at a command when the last look is old, and when it is asked.
 type diskWatch struct {
 	dir     string
 	reserve uint64
 	free    func(dir string) (uint64, error)
+	clock   clock.Clock
 
 	mu      sync.Mutex
 	state   DiskState
 	written int
+	looked  time.Duration
 }
 
 func (d *diskWatch) init(dir string, o Options) {
-	d.dir, d.free = dir, o.freeDisk
+	d.dir, d.free, d.clock = dir, o.freeDisk, o.Clock
 	d.reserve = uint64(max(o.DiskReserve, 0))
 	d.look()
 }
@@ -58,7 +65,7 @@ func (d *diskWatch) lookLocked() {
 	default:
 		full = free < d.reserve
 	}
-	d.written = 0
+	d.written, d.looked = 0, d.clock.Boot()
 	d.state = DiskState{FreeBytes: free, ReserveBytes: d.reserve, Full: full, Err: err}
 }
 
@@ -75,7 +82,7 @@ func (d *diskWatch) wrote(n int) {
 func (d *diskWatch) admit() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.state.Full {
+	if d.state.Full || d.clock.Boot()-d.looked >= diskCheckEvery {
 		d.lookLocked()
 	}
 	if d.state.Full {
@@ -84,7 +91,7 @@ func (d *diskWatch) admit() error {
 	return nil
 }
 
-// DiskState looks at the disk. Called every few seconds, it also notices what other processes write there.
+// DiskState looks at the disk.
 func (s *Store) DiskState() DiskState { return s.disk.look() }
 
 func freeDisk(dir string) (uint64, error) {

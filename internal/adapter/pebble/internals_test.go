@@ -9,11 +9,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"pgregory.net/rapid"
 
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/runstore"
@@ -163,6 +165,31 @@ func TestDiskWatermark(t *testing.T) {
 		t.Fatalf("5 MiB filled the disk and a client's command gives %v", err)
 	}
 }
+
+// TestADiskThatOthersFill shows that what this store writes is not the only reason to look.
+func TestADiskThatOthersFill(t *testing.T) {
+	t.Parallel()
+	var free atomic.Uint64
+	free.Store(1000)
+	now := &slowClock{Clock: clock.Real()}
+	o := Options{Partitions: 1, DiskReserve: 800, Clock: now, freeDisk: func(string) (uint64, error) { return free.Load(), nil }}
+	s := open(t, t.TempDir(), o)
+	j := s.Journal()
+	free.Store(10)
+	must(t, j.Send(commandOf(j, 0, events.GetRun{}), nil)) // the last look is fresh
+	now.passed.Add(int64(diskCheckEvery))
+	if err := j.Send(commandOf(j, 0, events.GetRun{}), nil); !errors.Is(err, journal.ErrDiskFull) {
+		t.Fatalf("a client's command on a disk that somebody else has filled: %v", err)
+	}
+}
+
+// slowClock is a clock whose time since boot passes by hand.
+type slowClock struct {
+	clock.Clock
+	passed atomic.Int64
+}
+
+func (c *slowClock) Boot() time.Duration { return time.Duration(c.passed.Load()) }
 
 func TestStatfs(t *testing.T) {
 	t.Parallel()
