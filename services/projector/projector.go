@@ -145,6 +145,7 @@ func (p *Projector) Turn(in Input) Output {
 	if p.since == 0 {
 		return Output{}
 	}
+	p.since = min(p.since, in.Now) // the wall clock may have been set back
 	due := p.since.Add(p.options.Delay)
 	if in.Hurry || in.Now >= due || p.batch.Events() >= p.options.Events {
 		return Output{Write: true, Wanted: p.batch.Wanted()}

@@ -102,7 +102,11 @@ func (s *Scheduler) fire(now events.Time, limit int) []events.Envelope {
 
 // setBack is told that the wall clock was set back. Timers that were asked for while it was ahead, perhaps too early, are
 // asked for again at their time, or at once if that is over: not a repeat after a time that the clock may not show for long.
+// Nor does a save wait for such a time.
 func (s *Scheduler) setBack(now events.Time) {
+	for _, p := range s.parts {
+		p.since = min(p.since, now)
+	}
 	var early []dueindex.Key
 	for key, t := range s.timers {
 		if at, ok := s.wheel.At(key); t.tries > 0 && ok && at > now.Add(maxRepeat) {
