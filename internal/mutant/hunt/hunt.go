@@ -48,6 +48,7 @@ type Found struct {
 type Hunter struct {
 	root, dir string
 	options   Options
+	simulated []string // the packages that the simulator has
 
 	mu       sync.Mutex // guards the rest, and is held while something is built
 	packages map[string]*program
@@ -74,7 +75,17 @@ func New(ctx context.Context, root, dir string, o Options) (*Hunter, error) {
 	if o.Simulate < 0 {
 		return h, nil
 	}
-	return h, h.build(ctx, "build", h.Simulator(), simulator)
+	if err := h.build(ctx, "build", h.Simulator(), simulator); err != nil {
+		return nil, err
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-deps", module+simulator)
+	list.Dir = root
+	output, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("packages of the simulator: %w", err)
+	}
+	h.simulated = strings.Fields(string(output))
+	return h, nil
 }
 
 // program returns the test program of a package.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,10 +26,10 @@ const seedPatience = 15 * time.Second
 
 // simulate runs seeds from 1 on until a check fails.
 func (h *Hunter) simulate(ctx context.Context, m mutant.Mutant) (Found, error) {
-	limit := h.options.Simulate
-	if limit < 0 {
+	if !slices.Contains(h.simulated, module+path.Dir(m.File)) {
 		return Found{}, nil
 	}
+	limit := h.options.Simulate
 	output, took, err := run(ctx, limit+seedPatience, m.Name, h.root, h.Simulator(), "mutants", "-seek", limit.String())
 	by, seed, seeds := readSeek(output)
 	var exit *exec.ExitError
