@@ -32,10 +32,11 @@ type clientConn struct {
 	ctx     context.Context //nolint:containedctx // of the stream; calls made on it end with it
 	calls   sync.WaitGroup
 	wake    chan struct{}
+	room    chan struct{} // has a value when out may have room again
 
 	mu   sync.Mutex
 	open map[uint64]context.CancelFunc
-	out  []*apiv1.ClientResponse // bounded by the open calls
+	out  []*apiv1.ClientResponse // bounded by the open calls, maxUnsent, and the calls in one message
 }
 
 func (g *Gateway) connect(stream clientStream) error {
@@ -62,7 +63,7 @@ func (g *Gateway) connect(stream clientStream) error {
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	c := &clientConn{gateway: g, ctx: ctx, wake: make(chan struct{}, 1), open: make(map[uint64]context.CancelFunc)}
+	c := &clientConn{gateway: g, ctx: ctx, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), open: make(map[uint64]context.CancelFunc)}
 	reading := make(chan error, 1)
 	go func() { reading <- c.read(stream) }()
 	err = c.write(stream, reading)
@@ -81,10 +82,30 @@ func (c *clientConn) read(stream clientStream) error {
 		if r.GetHello() != nil {
 			return &events.Error{Code: events.InvalidArgument, Message: "a second hello came on a client's stream"}
 		}
+		if err := c.awaitRoom(); err != nil {
+			return err
+		}
 		for _, m := range r.GetCalls() {
 			if err := c.begin(m); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// awaitRoom waits until less than maxUnsent waits to be sent.
+func (c *clientConn) awaitRoom() error {
+	for {
+		c.mu.Lock()
+		waiting := len(c.out)
+		c.mu.Unlock()
+		if waiting < maxUnsent {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-c.ctx.Done():
+			return c.ctx.Err()
 		}
 	}
 }
@@ -184,6 +205,7 @@ func (c *clientConn) flush(stream clientStream) (done bool, err error) {
 		c.out = nil
 		done = len(c.open) == 0
 		c.mu.Unlock()
+		signalRoom(c.room)
 		if len(out) == 0 {
 			return done, nil
 		}

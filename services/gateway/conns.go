@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -21,11 +22,12 @@ type conn struct {
 	id      sessions.Conn
 	worker  sessions.Worker
 	wake    chan struct{} // has a value when out may have something
+	room    chan struct{} // has a value when out may have room again
 	heard   atomic.Int64  // clock's boot time in nanoseconds when the worker said something last
 	pushed  bool          // it waits for the table's flush; of the loop alone
 
 	mu     sync.Mutex
-	out    []sessions.Output // bounded by the credits of the worker and what it has sent
+	out    []sessions.Output // bounded by the credits of the worker and maxUnsent
 	asked  []replayAsk
 	closed bool
 	// given are the activations the worker has, by run: what replay requests may ask about.
@@ -40,7 +42,7 @@ type given struct {
 
 func (g *Gateway) newConn(worker sessions.Worker) *conn {
 	c := &conn{
-		gateway: g, id: sessions.Conn(g.nextConn.Add(1)), worker: worker, wake: make(chan struct{}, 1), given: make(map[events.RunID]given),
+		gateway: g, id: sessions.Conn(g.nextConn.Add(1)), worker: worker, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), given: make(map[events.RunID]given),
 	}
 	g.conns.mu.Lock()
 	defer g.conns.mu.Unlock()
@@ -103,8 +105,38 @@ func (c *conn) close() {
 	c.gateway.conns.mu.Unlock()
 }
 
+// maxUnsent is how much may wait to be sent to a peer until nothing more is read from it: one that talks and does not
+// listen is held up by the transport, instead of filling the server's memory with answers.
+const maxUnsent = 10_000
+
+// awaitRoom waits until less than maxUnsent waits to be sent.
+func (c *conn) awaitRoom(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		waiting := len(c.out)
+		c.mu.Unlock()
+		if waiting < maxUnsent {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// signalRoom wakes whoever waits for room; the channel has a buffer of one.
+func signalRoom(room chan struct{}) {
+	select {
+	case room <- struct{}{}:
+	default:
+	}
+}
+
 // take returns what the writer is to do.
 func (c *conn) take() (out []sessions.Output, asked []replayAsk) {
+	defer signalRoom(c.room)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out, asked = c.out, c.asked

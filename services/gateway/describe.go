@@ -166,7 +166,7 @@ func after(f *events.Failure) string {
 	const limit = 300
 	text := f.Error()
 	if len(text) > limit {
-		text = shorten(text[:limit]) + "…"
+		text = shorten(text[:limit]) + "… [" + f.Code + "]" // the code is what to look for, and stands at the end
 	}
 	return " after: " + text
 }

@@ -202,6 +202,9 @@ func (g *Gateway) readBatch(ctx context.Context, c *conn, r *apiv1.WorkRequest) 
 	if r.GetHello() != nil {
 		return &events.Error{Code: events.InvalidArgument, Message: "a second hello came on a worker's stream"}
 	}
+	if err := c.awaitRoom(ctx); err != nil {
+		return err
+	}
 	var in []sessions.Input
 	for _, h := range r.GetHeartbeats() {
 		one, err := g.readHeartbeat(ctx, c, h)

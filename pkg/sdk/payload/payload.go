@@ -74,11 +74,15 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Failure returns the error as it travels.
 func (e *Error) Failure() *events.Failure {
-	code := events.CodeBadPayload
+	return &events.Failure{Code: e.FailureCode(), Message: e.Error(), Type: fmt.Sprintf("%T", e), NonRetryable: true}
+}
+
+// FailureCode is the code of a failure because of this error: bad_payload or payload_too_large.
+func (e *Error) FailureCode() string {
 	if errors.Is(e.Err, ErrTooLarge) {
-		code = events.CodePayloadTooLarge
+		return events.CodePayloadTooLarge
 	}
-	return &events.Failure{Code: code, Message: e.Error(), Type: fmt.Sprintf("%T", e), NonRetryable: true}
+	return events.CodeBadPayload
 }
 
 // Encode returns the payload of v. [None] gives the zero payload, an [events.Payload] itself.
