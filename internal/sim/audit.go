@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -69,7 +70,7 @@ type runAudit struct {
 	timers     map[events.TimerID]events.Time
 	activation *events.ActivationScheduled
 	signals    map[events.SignalName][]signalAudit
-	requests   map[events.RequestID]int // signals by their request
+	requests   map[events.RequestID]events.Time // signals by their request
 	cancelled  int
 	waits      map[events.SignalName]bool // asked for, ever
 	upto       events.EventNumber         // of the last progress
@@ -143,7 +144,7 @@ func (a *auditor) run(r *events.Record) {
 		run = &runAudit{
 			id: r.RunID, partition: r.Partition, workflow: r.WorkflowID, state: machine.NewRun(r.Header), next: 1, status: events.StatusRunning,
 			tasks: map[events.Step]*taskAudit{}, timers: map[events.TimerID]events.Time{}, signals: map[events.SignalName][]signalAudit{},
-			requests: map[events.RequestID]int{}, waits: map[events.SignalName]bool{},
+			requests: map[events.RequestID]events.Time{}, waits: map[events.SignalName]bool{},
 		}
 		a.runs[r.RunID] = run
 		a.order = append(a.order, run)
@@ -215,9 +216,11 @@ func (a *auditor) event(run *runAudit, r *events.Record, n events.EventNumber, e
 			a.w.violate("signals", "run %s: signal %s has index %d after %d", run.id, e.Name, e.Index, len(box))
 		}
 		run.signals[e.Name] = append(box, signalAudit{n, string(e.Input.Data)})
-		if run.requests[e.RequestID]++; run.requests[e.RequestID] > 1 {
-			a.w.violate("requests", "run %s: request %s of a signal was done %d times", run.id, e.RequestID, run.requests[e.RequestID])
+		// A request is remembered for a day.
+		if at, twice := run.requests[e.RequestID]; twice && r.Time.Sub(at) < 24*time.Hour {
+			a.w.violate("requests", "run %s: request %s of a signal was done again after %v", run.id, e.RequestID, r.Time.Sub(at))
 		}
+		run.requests[e.RequestID] = r.Time
 	case events.CancelRequested:
 		if run.cancelled++; run.cancelled > 1 {
 			a.w.violate("requests", "run %s: cancel was requested twice", run.id)

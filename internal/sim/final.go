@@ -26,8 +26,8 @@ func (a *auditor) answered(r *request, answer events.Answer) {
 			a.w.violate("requests", "%s: the start of run %s is acknowledged and not in the log", r.client.workflow, r.run)
 		}
 	case events.SignalWorkflow:
-		if answer.Code == events.OK && run.requests[r.id] != 1 {
-			a.w.violate("requests", "run %s: signal %s is acknowledged and %d times in the log", r.run, r.id, run.requests[r.id])
+		if answer.Code == events.OK && run.requests[r.id] == 0 {
+			a.w.violate("requests", "run %s: signal %s is acknowledged and not in the log", r.run, r.id)
 		}
 		if answer.Code != events.OK && run != nil && run.requests[r.id] != 0 {
 			a.w.violate("requests", "run %s: signal %s is answered %s and in the log", r.run, r.id, answer.Code)

@@ -13,6 +13,7 @@ package sim
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -125,9 +126,15 @@ type Result struct {
 // Failed reports whether a check failed.
 func (r Result) Failed() bool { return len(r.Violations) > 0 }
 
-// Run simulates a seed. It uses one goroutine at a time and depends on its arguments alone.
-func Run(seed uint64, o Options) Result {
+// Run simulates a seed. It uses one goroutine at a time and depends on its arguments alone. A panic is a violation.
+func Run(seed uint64, o Options) (r Result) {
 	w := newWorld(seed, o)
+	defer func() {
+		if p := recover(); p != nil {
+			w.violate("panic", "%v\n%s", p, debug.Stack())
+			r = w.result()
+		}
+	}()
 	w.run()
 	return w.result()
 }

@@ -1,0 +1,94 @@
+package sim
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Regressions are seeds that have shown a bug once. They run first. A seed shows what it showed only as long as the
+// simulator makes the same choices, so every bug has a test of its own, too.
+var Regressions = []uint64{182, 192, 266}
+
+// Campaign is many seeds.
+type Campaign struct {
+	// From is the first seed and Seeds how many there are; 0 means as many as fit into For.
+	From, Seeds uint64
+	// For bounds the time; seeds that have begun are finished. 0 means no bound.
+	For time.Duration
+	// Parallel is how many seeds run at a time; 0 means one.
+	Parallel int
+	// Options of every seed.
+	Options Options
+	// Each, if set, is called with every result, one at a time.
+	Each func(Result)
+}
+
+// Summary is what came out of a campaign.
+type Summary struct {
+	Seeds, Steps, Runs, Failed int
+	// First is the failed seed with the lowest number.
+	First *Result
+	// Hash is over the hashes of all seeds in their order; 0 unless all of them ran.
+	Hash uint64
+}
+
+// Run runs the seeds until there are no more, the time is over, or 20 have failed.
+func (c Campaign) Run() Summary {
+	var (
+		mu     sync.Mutex
+		sum    Summary
+		next   atomic.Uint64
+		hashes = map[uint64]uint64{}
+		all    sync.WaitGroup
+	)
+	ends := time.Now().Add(c.For) //nolint:forbidigo // a campaign is bounded in real time
+	over := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return sum.Failed >= maxFailed || c.For > 0 && time.Now().After(ends) //nolint:forbidigo // as above
+	}
+	for range max(c.Parallel, 1) {
+		all.Go(func() {
+			for !over() {
+				n := next.Add(1) - 1
+				if c.Seeds > 0 && n >= c.Seeds {
+					return
+				}
+				r := Run(c.From+n, c.Options)
+				mu.Lock()
+				sum.add(r)
+				hashes[n] = r.Hash
+				if c.Each != nil {
+					c.Each(r)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	if c.Seeds > 0 && uint64(len(hashes)) == c.Seeds {
+		w := world{hash: 14695981039346656037}
+		for n := range c.Seeds {
+			w.mix(hashes[n])
+		}
+		sum.Hash = w.hash
+	}
+	return sum
+}
+
+// maxFailed ends a campaign.
+const maxFailed = 20
+
+func (s *Summary) add(r Result) {
+	s.Seeds++
+	s.Steps += r.Steps
+	s.Runs += r.Runs
+	if !r.Failed() {
+		return
+	}
+	s.Failed++
+	if s.First == nil || r.Seed < s.First.Seed {
+		s.First = &r
+	}
+}
