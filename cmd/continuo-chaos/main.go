@@ -85,8 +85,7 @@ func storm(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	again := fmt.Sprintf("go run ./cmd/continuo-chaos -seed %d -kills %d -for %v -workers %d -inflight %d -mailboxes %d",
-		o.Seed, o.Kills, o.For, o.Workers, o.InFlight, o.Mailboxes)
+	again := o.Again()
 	fmt.Fprintln(stdout, "chaos:", again)
 	report, err := chaos.Run(ctx, o)
 	if err != nil {

@@ -47,6 +47,12 @@ type Options struct {
 	Out io.Writer
 }
 
+// Again is the command that runs the same once more.
+func (o *Options) Again() string {
+	return fmt.Sprintf("go run ./cmd/continuo-chaos -seed %d -kills %d -for %v -workers %d -inflight %d -mailboxes %d",
+		o.Seed, o.Kills, o.For, o.Workers, o.InFlight, o.Mailboxes)
+}
+
 func (o *Options) setDefaults() {
 	if o.Calm <= 0 {
 		o.Calm = 90 * time.Second
