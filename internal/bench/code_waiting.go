@@ -64,9 +64,13 @@ func runSleeper(ctx flow.Context, pulses int) (string, error) {
 	return woken.Await(ctx)
 }
 
+// made is the pulse of a run whose history is made.
+const made = "made"
+
 // runHot makes a history of so many events, says that it is there, and takes messages; it returns when it saw each.
 func runHot(ctx flow.Context, history int) (seen []time.Time, err error) {
 	publish(ctx, history)
+	pulse.Set(ctx, made)
 	for {
 		m, err := message.Next(ctx).Await(ctx)
 		if err != nil || m == last {

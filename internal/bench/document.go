@@ -21,7 +21,9 @@ const (
 )
 
 // freshDocument is what a document begins as.
-const freshDocument = "# Performance\n\n" + beginMark + "\n" + endMark + "\n"
+const freshDocument = "# Performance\n\n" +
+	"How fast the suite is on one machine, measured by `continuo bench`. [Measuring speed](operations/benchmarking.md) explains the workloads and the figures.\n\n" +
+	beginMark + "\n" + endMark + "\n"
 
 // Origin says where results come from.
 type Origin struct {
@@ -102,7 +104,7 @@ func describe(ctx context.Context, dir string) [][2]string {
 		dir = os.TempDir()
 	}
 	facts = append(facts, [2]string{"file system of the data", fileSystem(dir)}, [2]string{"Go", runtime.Version() + " " + runtime.GOARCH})
-	if commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+	if commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*").Output(); err == nil {
 		facts = append(facts, [2]string{"commit", strings.TrimSpace(string(commit))})
 	}
 	return facts

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
@@ -22,15 +23,14 @@ func hotrun(ctx context.Context, l *lab) error {
 		sent    [2][]time.Time
 		acked   [2][]time.Duration
 	)
-	for i, events := range history {
+	for i, length := range history {
 		began := now()
-		// Its first message says that the history is made.
-		run, err := hot.Start(ctx, l.client, events, flow.ID(l.id(kinds[i], i)), l.queue)
+		run, err := hot.Start(ctx, l.client, length, flow.ID(l.id(kinds[i], i)), l.queue)
 		if err != nil {
 			return fmt.Errorf("start of the run with a %s history: %w", kinds[i], err)
 		}
-		if err := l.quiet(ctx); err != nil {
-			return err
+		if err := l.awaitHistory(ctx, run.ID()); err != nil {
+			return fmt.Errorf("the %s history: %w", kinds[i], err)
 		}
 		l.result.set(kinds[i]+"_made_seconds", since(began).Seconds())
 		runs[i] = run
@@ -100,4 +100,22 @@ func hotrun(ctx context.Context, l *lab) error {
 	r.set("acknowledged_p99_ratio", p99[1]/p99[0])
 	r.set("seen_p99_ratio", seen99[1]/seen99[0])
 	return nil
+}
+
+// awaitHistory waits until a run says that its history is made.
+func (l *lab) awaitHistory(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, fmt.Errorf("it is not made after %s", longest))
+	defer cancel()
+	for {
+		said, err := pulse.Get(ctx, l.client, id)
+		if err == nil && said == made {
+			return nil
+		}
+		if err != nil && !errors.Is(err, &events.Error{Code: events.ViewNotFound}) {
+			return cause(ctx, err)
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -40,6 +40,7 @@ func (l *lab) load(ctx context.Context, units int, call func(ctx context.Context
 	defer cancel()
 	var (
 		phase   atomic.Int32
+		done    atomic.Int64
 		all     sync.WaitGroup
 		samples = make([][]time.Duration, l.options.Inflight)
 		failed  = make(chan error, l.options.Inflight)
@@ -54,11 +55,12 @@ func (l *lab) load(ctx context.Context, units int, call func(ctx context.Context
 				}
 				if took := since(began); phase.Load() == measuring {
 					samples[caller] = append(samples[caller], took)
+					done.Add(1)
 				}
 			}
 		})
 	}
-	err := l.measure(ctx, failed, func(p int32) { phase.Store(p) })
+	err := l.measure(ctx, failed, func() bool { return done.Load() > 0 }, phase.Store)
 	phase.Store(ending)
 	if err != nil {
 		cancel()
@@ -75,17 +77,15 @@ func (l *lab) load(ctx context.Context, units int, call func(ctx context.Context
 		return err
 	}
 	together := slices.Concat(samples...)
-	if len(together) == 0 {
-		return fmt.Errorf("nothing was done in %s; use a longer --duration", l.options.Duration)
-	}
 	r := l.result
 	r.account(l.before, l.after, len(together)*units)
 	r.P50Ms, r.P95Ms, r.P99Ms = percentiles(together)
 	return nil
 }
 
-// measure waits for the warm-up and the measured time and notes what was used at both ends of it.
-func (l *lab) measure(ctx context.Context, failed chan error, phase func(int32)) error {
+// measure waits for the warm-up and the measured time and notes what was used at both ends of it. The measured time goes on
+// until something was done in it.
+func (l *lab) measure(ctx context.Context, failed chan error, enough func() bool, phase func(int32)) error {
 	wait := func(d time.Duration) error {
 		timer := time.NewTimer(d) //nolint:forbidigo // measured is real time
 		defer timer.Stop()
@@ -109,6 +109,11 @@ func (l *lab) measure(ctx context.Context, failed chan error, phase func(int32))
 	phase(measuring)
 	if err := wait(l.options.Duration); err != nil {
 		return errors.Join(err, finish())
+	}
+	for !enough() {
+		if err := wait(10 * time.Millisecond); err != nil {
+			return errors.Join(err, finish())
+		}
 	}
 	phase(ending)
 	l.after, err = l.usage(ctx)

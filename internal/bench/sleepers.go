@@ -31,6 +31,7 @@ func sleepers(ctx context.Context, l *lab) error {
 	}
 	r.set("sleepers", float64(count))
 	r.set("memory_bytes_each", float64(after.rss-before.rss)/float64(count))
+	r.set("heap_bytes_each", (after.heap-before.heap)/float64(count))
 	r.set("disk_bytes_each", float64(after.disk-before.disk)/float64(count))
 	if err := l.killAndRestart(ctx); err != nil {
 		return err

@@ -19,6 +19,7 @@ type usage struct {
 	at                     time.Time
 	server, worker, client time.Duration // of processor
 	rss                    int64
+	heap                   float64 // of the server, in use
 	syncs, records, bytes  float64
 	disk                   int64
 	busy, all              float64 // clock ticks of the machine's processors
@@ -57,6 +58,7 @@ func (l *lab) usage(ctx context.Context) (usage, error) {
 	if err != nil {
 		return u, err
 	}
+	u.heap = metrics["go_memstats_heap_alloc_bytes"]
 	u.syncs, u.records, u.bytes = metrics["continuo_store_syncs_total"], metrics["continuo_store_records_total"], metrics["continuo_store_bytes_total"]
 	if l.server == nil {
 		u.server = time.Duration(metrics["process_cpu_seconds_total"] * float64(time.Second))
