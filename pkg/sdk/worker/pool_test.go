@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+func TestPoolRunsEverythingAndKeepsFewGoroutines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p pool
+		var ran atomic.Int32
+		const n = 4 * maxIdle
+		gate := make(chan struct{})
+		for range n {
+			p.Go(func() {
+				<-gate
+				ran.Add(1)
+			})
+		}
+		close(gate)
+		p.Wait()
+		synctest.Wait()
+		if len(p.idle) != maxIdle || ran.Load() != n {
+			t.Errorf("%d of %d functions ran, %d goroutines are kept; want %d", ran.Load(), n, len(p.idle), maxIdle)
+		}
+		again := make(chan struct{})
+		p.Go(func() { <-again }) // on one of those that are kept
+		synctest.Wait()
+		if len(p.idle) != maxIdle-1 {
+			t.Errorf("%d goroutines wait while one has work", len(p.idle))
+		}
+		close(again)
+		p.Wait()
+		p.close()
+	})
+}
+
+// Code of users may end its goroutine (t.FailNow does that); the pool goes on without it.
+func TestPoolSurvivesGoexit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p pool
+		for range 10 {
+			p.Go(runtime.Goexit)
+			p.Wait()
+		}
+		synctest.Wait()
+		if len(p.idle) != 0 {
+			t.Errorf("%d ended goroutines are kept", len(p.idle))
+		}
+		done := false
+		p.Go(func() { done = true })
+		p.Wait()
+		if !done {
+			t.Error("a function was lost")
+		}
+		p.close()
+	})
+}
+
+// synctest reports a deadlock if the goroutine stays.
+func TestAGoroutineEndsWithItsFunctionWhenThePoolIsClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(*testing.T) {
+		var p pool
+		gate := make(chan struct{})
+		p.Go(func() { <-gate })
+		p.close()
+		close(gate)
+		p.Wait()
+	})
+}
