@@ -4,6 +4,7 @@
 //	continuo-sim run -seeds 2000 -time 6m -workers 2     many seeds; the last line sums up
 //	continuo-sim seed -n 17 -v                           one seed, with everything that happens in it
 //	continuo-sim verify -seeds 100                       one hash over all seeds: the same on every machine and build
+//	continuo-sim mutants                                 plants bugs and shows what finds them
 package main
 
 import (
@@ -20,13 +21,13 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: continuo-sim run|seed|verify [flags]; -h after a command lists its flags")
+		fmt.Fprintln(os.Stderr, "usage: continuo-sim run|seed|verify|mutants [flags]; -h after a command lists its flags")
 		os.Exit(2)
 	}
-	commands := map[string]func([]string, io.Writer) error{"run": run, "seed": seed, "verify": verify}
+	commands := map[string]func([]string, io.Writer) error{"run": run, "seed": seed, "verify": verify, "mutants": mutants}
 	command := commands[os.Args[1]]
 	if command == nil {
-		fmt.Fprintf(os.Stderr, "continuo-sim has no command %q; it has run, seed and verify\n", os.Args[1])
+		fmt.Fprintf(os.Stderr, "continuo-sim has no command %q; it has run, seed, verify and mutants\n", os.Args[1])
 		os.Exit(2)
 	}
 	if err := command(os.Args[2:], os.Stdout); err != nil {

@@ -21,7 +21,7 @@ import (
 // module, and needs the go command. With -seek it is the part of that which simulates, in a program built with the tag
 // mutants.
 func mutants(args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("continuo-sim mutants", flag.ContinueOnError)
+	flags := flag.NewFlagSet("mutants", flag.ExitOnError)
 	only := flags.String("only", "", "hunt these mutants, with commas between; default all")
 	write := flags.String("write", "", "put the table of what was found into this document")
 	limit := flags.Duration("limit", time.Minute, "time that a mutant may take to be found")
@@ -30,9 +30,7 @@ func mutants(args []string, out io.Writer) error {
 	seek := flags.Duration("seek", 0, "simulate seeds for so long, until one fails")
 	first := flags.Uint64("first", 1, "with -seek: the first seed")
 	seeds := flags.Uint64("seeds", 0, "with -seek: how many seeds; 0: as many as there is time for")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
+	_ = flags.Parse(args) // it exits
 	switch {
 	case flags.NArg() > 0:
 		return fmt.Errorf("mutants takes no %q, only flags: -only %s", flags.Arg(0), flags.Arg(0))
