@@ -10,11 +10,12 @@ SHELL       := bash
 .DELETE_ON_ERROR:
 
 BIN     := $(CURDIR)/.bin
-T       ?= 10s
-PKG     ?= ./...
+# Tests of whole processes (test/...) take minutes and have targets of their own.
+PKG     ?= $(shell go list ./... | grep -v /test/)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo test test-race quick lint fmt gen gen-check cover fuzz docs-check ci clean need-cc
+.PHONY: help build demo test test-race proof sim sim-verify mutants chaos powercut rot overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +26,21 @@ build: ## bin/continuo, static
 demo: ## monthly billing as separate processes, some of them killed, and the books compared
 	@go run ./examples/billing/demo
 
-test: ## everything that must hold: tests with -race, generated code, lint (sets up what it needs)
-	@$(MAKE) --no-print-directory test-race gen-check lint
-	@cat $(BIN)/test-report
+test: ## everything that must hold: tests with -race, proof, fuzz, generated code, lint (sets up what it needs)
+	@rm -f $(BIN)/test-report
+	@$(MAKE) --no-print-directory test-race proof fuzz gen-check lint
+	@$(REPORT) $(BIN)/test.json $(BIN)/proof.json
 
 test-race: need-cc $(BIN)/lint.stamp ## all tests with the race detector (PKG=./services/... for some)
-	@rm -f $(BIN)/test-report; status=0; \
+	@status=0; \
 	CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped --jsonfile $(BIN)/test.json -- -race -timeout 10m $(PKG) || status=$$?; \
-	go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report $(BIN)/test.json || status=1; \
+	$(REPORT) $(BIN)/test.json || status=1; \
+	exit $$status
+
+proof: $(BIN)/lint.stamp ## the short forms of simulation, planted bugs, kills, power cuts, rot, full disk, overload, limits (root for two)
+	@status=0; \
+	$(BIN)/gotestsum --format pkgname --hide-summary skipped --jsonfile $(BIN)/proof.json -- -count=1 -p 1 -timeout 30m ./test/... || status=$$?; \
+	$(REPORT) $(BIN)/proof.json || status=1; \
 	exit $$status
 
 quick: ## all tests, cached and without -race: the inner loop (PKG=./services/... for some)
@@ -62,11 +70,31 @@ cover: ## coverage.html, and the total
 	@go tool cover -func=coverage.out | tail -n 1
 
 fuzz: ## every fuzz test for T=10s
-	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
-		for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -c6-); do \
-			echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) $$pkg; \
-		done; \
-	done
+	@go run ./internal/fuzzall -time $(or $(T),10s)
+
+sim: ## deterministic simulation: T=30s of seeds, or SEEDS=2000 within T=6m
+	@go run ./cmd/continuo-sim run -time $(or $(T),30s) $(if $(SEEDS),-seeds $(SEEDS))
+
+sim-verify: ## SEEDS=100 seeds have the same hash on one processor and two, with and without -race
+	@go test -count=1 -timeout 2h ./test/sim -run Deterministic -verify $(or $(SEEDS),100) -v
+
+mutants: ## every planted bug is hunted; writes the table of docs/internals/simulation.md
+	@go run ./cmd/continuo-sim mutants -write docs/internals/simulation.md
+
+chaos: ## real processes under load, KILLS=150 times killed, and the books compared
+	@go run ./cmd/continuo-chaos -kills $(or $(KILLS),150)
+
+powercut: ## CUTS=50 power cuts under load on an ext4 loop device (root)
+	@go test -count=1 -timeout 3h ./test/powercut -cuts $(or $(CUTS),50) -v
+
+rot: ## FLIPS=500 bit flips and truncations of a stopped store
+	@go test -count=1 -timeout 3h ./test/rot -flips $(or $(FLIPS),500) -v
+
+overload: ## three times the capacity for T=1m, a herd of timers, a run with many signals
+	@go test -count=1 -timeout 2h ./test/overload -for $(or $(T),1m) -v
+
+bench: build ## all workloads 5 times beside the machine's own rates, into docs/performance.md
+	bin/continuo bench --workload all --repeat 5 --write docs/performance.md
 
 docs-check: ## code in the docs equals the code it was taken from, and paths they name exist
 	go test -count=1 -run '^TestDocs' ./internal/archtest
