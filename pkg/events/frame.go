@@ -264,7 +264,9 @@ func DecodeFrame(b []byte) ([]*Record, error) { return decodeFrame(b, 0) }
 
 // DecodeFrameOnly is [DecodeFrame] for a reader who needs some kinds of events only: those of all other kinds that this build
 // knows are counted but not read, and become the zero values of their kinds. The records must not be encoded again.
-func DecodeFrameOnly(b []byte, wanted EventSet) ([]*Record, error) { return decodeFrame(b, allEvents&^wanted) }
+func DecodeFrameOnly(b []byte, wanted EventSet) ([]*Record, error) {
+	return decodeFrame(b, allEvents&^wanted)
+}
 
 // allEvents are all kinds of events that this build knows.
 var allEvents = func() (s EventSet) {

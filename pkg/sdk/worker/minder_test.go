@@ -1,17 +1,18 @@
 package worker
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // minded returns a minder that counts what it says, begun now.
-func minded() (m *minder, alive, blocked *int) {
-	alive, blocked = new(int), new(int)
+func minded() (m *minder, alive, blocked *atomic.Int32) {
+	alive, blocked = new(atomic.Int32), new(atomic.Int32)
 	m = &minder{every: 3 * time.Second, watchdog: 5 * time.Second}
-	m.alive = func() { *alive++ }
-	m.blocked = func(*liveRun) { *blocked++ }
+	m.alive = func() { alive.Add(1) }
+	m.blocked = func(*liveRun) { blocked.Add(1) }
 	m.begin(time.Now())
 	return m, alive, blocked
 }
@@ -28,8 +29,8 @@ func TestAnActivationThatWaitsGivesSignsOfLifeUntilItIsOver(t *testing.T) {
 		sleepFor(31 * time.Second)
 		m.end()
 		sleepFor(time.Minute)
-		if *alive != 10 || *blocked != 0 {
-			t.Errorf("%d signs of life in 31 s, given up %d times; want 10 and never", *alive, *blocked)
+		if alive.Load() != 10 || blocked.Load() != 0 {
+			t.Errorf("%d signs of life in 31 s, given up %d times; want 10 and never", alive.Load(), blocked.Load())
 		}
 	})
 }
@@ -48,16 +49,16 @@ func TestCodeIsGivenUpWhenItRunsForTooLongAtATime(t *testing.T) {
 		sleepFor(700 * time.Millisecond)
 		m.enter(&liveRun{})
 		sleepFor(4999 * time.Millisecond)
-		if *blocked != 0 {
+		if blocked.Load() != 0 {
 			t.Error("given up too early")
 		}
 		sleepFor(2 * time.Millisecond)
-		if *blocked != 1 {
+		if blocked.Load() != 1 {
 			t.Error("not given up after the time of the watchdog")
 		}
 		sleepFor(time.Minute)
-		if m.leave() || *blocked != 1 {
-			t.Errorf("code that came back late was not told, or was given up %d times", *blocked)
+		if m.leave() || blocked.Load() != 1 {
+			t.Errorf("code that came back late was not told, or was given up %d times", blocked.Load())
 		}
 		m.end()
 	})
@@ -72,9 +73,9 @@ func TestSignsOfLifeGoOnBetweenLongCode(t *testing.T) {
 			m.enter(&liveRun{})
 			sleepFor(4 * time.Second)
 			m.leave()
-			had := *alive
+			had := alive.Load()
 			sleepFor(3 * time.Second)
-			if *alive == had {
+			if alive.Load() == had {
 				t.Error("no sign of life for 7 s")
 			}
 		}
