@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -20,6 +20,7 @@ import (
 )
 
 func main() {
+	debug.SetGCPercent(800) // seeds are short-lived: memory is cheaper than collecting it
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, "usage: continuo-sim run|seed|verify|mutants [flags]; -h after a command lists its flags")
 		os.Exit(2)
@@ -66,7 +67,7 @@ func run(args []string, out io.Writer) error {
 	campaign := sim.Campaign{From: *from, Seeds: *seeds, For: *bound, Parallel: *workers, Options: o}
 	sum := campaign.Run()
 	if sum.First != nil {
-		explain(out, *sum.First, o)
+		sim.Explain(out, *sum.First, o)
 	}
 	fmt.Fprintf(out, "sim: %d seeds, %d steps in %v, %.0f steps/s per core, %d seeds with violations\n",
 		sum.Seeds, sum.Steps, time.Since(began).Round(time.Second), float64(sum.Steps)/(cpu()-spent).Seconds(), sum.Failed)
@@ -75,29 +76,6 @@ func run(args []string, out io.Writer) error {
 	}
 	return nil
 }
-
-// explain shows a failed seed: what was found, the least that still fails, the end of its trace, and how to run it again.
-func explain(out io.Writer, r sim.Result, o sim.Options) {
-	fmt.Fprintf(out, "seed %d failed; looking for the least that still fails\n", r.Seed)
-	smaller, failed := sim.Shrink(r.Seed, o, r, 60)
-	var last []string
-	smaller.Trace = func(line string) {
-		if last = append(last, line); len(last) > 2*traceLines {
-			last = append([]string(nil), last[len(last)-traceLines:]...)
-		}
-	}
-	sim.Run(r.Seed, smaller)
-	fmt.Fprintf(out, "\nthe last of %d records, faults %s, %d workflows, a storm of %v:\n%s\n", failed.Steps, failed.Faults, failed.Workflows, failed.Storm,
-		strings.Join(last[max(0, len(last)-traceLines):], "\n"))
-	for _, v := range failed.Violations {
-		fmt.Fprintf(out, "violation: %s\n", v)
-	}
-	fmt.Fprintf(out, "\nrun it again: go run ./cmd/continuo-sim seed -n %d -faults %s -workflows %d -storm %v -v\n\n",
-		r.Seed, failed.Faults, failed.Workflows, failed.Storm)
-}
-
-// traceLines is how much of the trace of a failed seed is shown.
-const traceLines = 200
 
 func seed(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("seed", flag.ExitOnError)

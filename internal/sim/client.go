@@ -102,7 +102,7 @@ func (c *client) live() {
 		})
 		return
 	}
-	w.after(w.rng.Int64N(3*second), kindClient, func() {
+	w.after(w.rng.Int64N(second), kindClient, func() {
 		if c.over {
 			return
 		}

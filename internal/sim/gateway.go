@@ -94,7 +94,7 @@ func (s *server) crashGateway(i int) {
 	g.die()
 	g.tail.Close()
 	g.mailbox.Close()
-	s.scheduler.poke(s.w.rng.Int64N(100))
+	s.scheduler.poke(s.w.soon())
 	s.gateways[i] = s.newGateway()
 }
 
@@ -108,7 +108,7 @@ func (g *gateway) post(in ...sessions.Input) {
 		return
 	}
 	g.inputs = append(g.inputs, in...)
-	g.poke(g.w.rng.Int64N(100))
+	g.poke(g.w.soon())
 }
 
 // Most of what one turn takes, as the shell does.
@@ -262,7 +262,7 @@ func (g *gateway) push(id sessions.Conn, out sessions.Output) {
 	c.out = append(c.out, out)
 	if !c.writing {
 		c.writing = true
-		g.w.after(g.w.rng.Int64N(100), kindMessage, c.write)
+		g.w.after(g.w.soon(), kindMessage, c.write)
 	}
 }
 

@@ -34,7 +34,7 @@ func (t tapLog) Send(command events.Envelope, done func(error)) error {
 	if err := t.Journal.Send(command, done); err != nil {
 		return err
 	}
-	t.server.parts[w.partitionOf(command.WorkflowID)].poke(w.rng.Int64N(300))
+	t.server.parts[w.partitionOf(command.WorkflowID)].poke(w.soon())
 	return nil
 }
 
@@ -119,7 +119,7 @@ func (t tapInbox) Deliver(session events.SessionID, deliveries []inbox.Delivery)
 	}
 	for _, g := range t.server.gateways {
 		if g.session == session {
-			g.poke(w.rng.Int64N(200))
+			g.poke(w.soon())
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (t tapInbox) Report(r inbox.Report) error {
 		w.tracef("report of gateway %d: joined %d left %v running %v credits %v returned %v", r.Session, len(r.Joined), r.Left, r.Running, r.Credits, r.Returned)
 	}
 	err := t.Inbox.Report(r)
-	t.server.scheduler.poke(t.server.w.rng.Int64N(200))
+	t.server.scheduler.poke(t.server.w.soon())
 	return err
 }
 

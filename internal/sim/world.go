@@ -75,6 +75,7 @@ type tuning struct {
 	partitions, gateways, workers, workflows int
 	clientLimit, cachedRuns, batch           int
 	latency                                  int64 // of a usual message, µs at most
+	pace                                     int64 // within which a service has a turn, µs at most
 	pause                                    int64 // between faults, on average
 	features                                 features
 }
@@ -101,11 +102,12 @@ func (w *world) tune() {
 	pick := func(values ...int) int { return values[w.rng.IntN(len(values))] }
 	t := &w.tuning
 	t.partitions, t.gateways, t.workers = pick(1, 1, 2, 4), pick(1, 1, 2), pick(1, 2, 3, 4)
-	t.workflows = pick(3, 20, 60, 120, 250)
+	t.workflows = pick(3, 20, 100, 200, 400)
 	t.clientLimit, t.cachedRuns, t.batch = pick(0, 0, 4), pick(0, 0, 2), pick(0, 0, 1, 8)
 	t.latency = int64(pick(200, 1_000, 20_000))
-	t.pause = int64(pick(200, 1_000, 4_000)) * millisecond
-	storm := int64(pick(10, 30, 120)) * second
+	t.pace = int64(pick(200, 2_000, 5_000))
+	t.pause = int64(pick(50, 200, 1_000)) * millisecond
+	storm := int64(pick(3, 10, 30)) * second
 	w.faults = Faults(w.rng.Uint64()) & Faults(w.rng.Uint64()|w.rng.Uint64()) & AllFaults
 	if w.rng.IntN(8) == 0 {
 		w.faults = 0
@@ -152,6 +154,9 @@ func (w *world) latency() int64 {
 	}
 	return 50 + w.rng.Int64N(w.tuning.latency)
 }
+
+// soon is when a service that is woken has its turn. What comes until then is part of it.
+func (w *world) soon() int64 { return w.rng.Int64N(w.tuning.pace) }
 
 // run lets everything happen until all has ended.
 func (w *world) run() {

@@ -36,8 +36,10 @@ func (a archivePort) History(
 			return records, r.First, nil
 		}
 		records = append(records, r)
-		frame = events.AppendRecord(frame[:0], r)
-		size += len(frame)
+		if limitBytes < len(history)*events.MaxRecordBytes { // else all of it fits, however large its records are
+			frame = events.AppendRecord(frame[:0], r)
+			size += len(frame)
+		}
 	}
 	return records, 0, nil
 }
