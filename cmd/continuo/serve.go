@@ -119,6 +119,10 @@ func (a *app) serve(ctx context.Context, settings config.Server, ready func(*emb
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; is another server running? Stop it, or choose other ports with --http-addr and --grpc-addr", err)
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // SIGTERM may come early; what was opened is closed
+		log.Info("stopped while starting", slog.String("error", err.Error()))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

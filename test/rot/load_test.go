@@ -62,7 +62,7 @@ func runProcess(ctx flow.Context, in string) (string, error) {
 func load(ctx context.Context, c *client.Client, name string) error {
 	var running sync.WaitGroup
 	failures := make(chan error, 1)
-	for n := range 120 {
+	for n := range 60 {
 		running.Go(func() {
 			id := fmt.Sprintf("%s-%d", name, n)
 			if err := loadOne(ctx, c, id, n); err != nil {
@@ -89,7 +89,7 @@ func loadOne(ctx context.Context, c *client.Client, id string, n int) error {
 		in = "sleeps as " + id
 	case n%12 == 1:
 		in = "fails as " + id
-	case n%40 == 2:
+	case n%20 == 2:
 		in = strings.Repeat("large as "+id+" ", 9_000)
 	}
 	run, err := process.Start(ctx, c, in, flow.ID(id))
