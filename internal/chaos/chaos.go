@@ -193,7 +193,7 @@ func (c *campaign) judge(ctx context.Context, report *Report) error {
 	counts, judged := audit.Judge(evidence)
 	report.Counts = counts
 	var unordered []audit.Violation
-	report.API, unordered = audit.API(evidence.Ops, evidence.Plans, c.Search)
+	report.API, unordered = audit.API(evidence, c.Search)
 	for _, more := range [][]audit.Violation{judged, found, stopped, unordered} {
 		report.Violations = append(report.Violations, more...)
 	}

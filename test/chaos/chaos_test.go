@@ -20,7 +20,7 @@ var (
 )
 
 func TestKills(t *testing.T) { //nolint:paralleltest // it needs the machine for itself
-	dir, err := os.MkdirTemp("", "continuo-chaos-")
+	dir, err := os.MkdirTemp("", "continuo-chaos-") //nolint:usetesting // kept when something is found
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,45 +19,86 @@ type APICounts struct {
 	Histories, Ops, Illegal, Unknown int
 }
 
-// API searches, for the mailbox of each workflow id that is not in plans, an order of its operations that explains every
+// API searches, for the mailbox of each workflow id that is not in the plans, an order of its operations that explains every
 // answer: each took effect at one moment between its call and its return, and one whose outcome is not known at any moment
-// after its call or never. Limit bounds the time of all together; what is not decided by then counts as unknown.
-func API(ops []ledger.Op, plans map[string]program.Program, limit time.Duration) (APICounts, []Violation) {
+// after its call or never. What histories tell of those with an unknown outcome is taken from them. Limit bounds the time of
+// all together; what is not decided by then counts as unknown.
+func API(e Evidence, limit time.Duration) (APICounts, []Violation) {
 	histories := map[string][]porcupine.Operation{}
 	counts := APICounts{}
-	for i := range ops {
-		op := ops[i]
-		if _, planned := plans[op.Workflow]; planned || op.Verb == ledger.Status && op.Code == ledger.Unknown {
+	happened := witnesses(e.Runs)
+	for _, op := range e.Ops {
+		if _, planned := e.Plans[op.Workflow]; planned {
 			continue
 		}
+		returns := op.Return
+		if op.Code == ledger.Unknown {
+			var fits bool
+			if op, fits = happened.witnessed(op); !fits {
+				continue
+			}
+			returns = ledger.Never
+		}
 		counts.Ops++
-		histories[op.Workflow] = append(histories[op.Workflow], porcupine.Operation{ClientId: op.Client, Input: op, Call: op.Call, Return: returned(op)})
+		histories[op.Workflow] = append(histories[op.Workflow], porcupine.Operation{ClientId: op.Client, Input: op, Call: op.Call, Return: returns})
 	}
 	counts.Histories = len(histories)
 	var found []Violation
 	model := mailboxModel()
-	left := len(histories)
-	for _, workflow := range slices.Sorted(maps.Keys(histories)) {
-		began := porcupineClock()
-		switch porcupine.CheckOperationsTimeout(model, histories[workflow], max(limit/time.Duration(left), time.Millisecond)) {
-		case porcupine.Illegal:
-			counts.Illegal++
-			found = append(found, Violation{RuleAPI, workflow, describe(histories[workflow])})
-		case porcupine.Unknown:
-			counts.Unknown++
-		case porcupine.Ok:
+	undecided := slices.Sorted(maps.Keys(histories))
+	for _, share := range []int{10, 1} { // the hard ones get the time that the others leave
+		var hard []string
+		for i, workflow := range undecided {
+			began := porcupineClock()
+			left := (len(undecided) - i) * share
+			switch porcupine.CheckOperationsTimeout(model, histories[workflow], max(limit/time.Duration(left), time.Millisecond)) {
+			case porcupine.Illegal:
+				counts.Illegal++
+				found = append(found, Violation{RuleAPI, workflow, describe(histories[workflow])})
+			case porcupine.Unknown:
+				hard = append(hard, workflow)
+			case porcupine.Ok:
+			}
+			limit -= porcupineClock().Sub(began)
 		}
-		limit -= porcupineClock().Sub(began)
-		left--
+		undecided = hard
 	}
+	counts.Unknown = len(undecided)
 	return counts, found
 }
 
-func returned(op ledger.Op) int64 {
-	if op.Code == ledger.Unknown {
-		return ledger.Never
+// witness knows from histories which requests took effect: by workflow id and request, the run.
+type witness map[[2]string]string
+
+func witnesses(runs map[string][]*Run) witness {
+	w := witness{}
+	for workflow, all := range runs {
+		for _, run := range all {
+			w[[2]string{workflow, run.ID}] = run.ID
+			for _, s := range run.Signals {
+				w[[2]string{workflow, s.Request}] = run.ID
+			}
+		}
 	}
-	return op.Return
+	return w
+}
+
+// witnessed returns an operation with an unknown outcome as the histories know it; false means that it did not happen. A
+// cancel or terminate stays unknown, as an event does not say who asked for it.
+func (w witness) witnessed(op ledger.Op) (ledger.Op, bool) {
+	key := [2]string{op.Workflow, op.Request}
+	switch op.Verb {
+	case ledger.Status, ledger.Result:
+		return op, false
+	case ledger.Cancel, ledger.Terminate:
+		return op, true
+	case ledger.Start:
+		key[1] = events.RunIDFor(events.DefaultNamespace, events.WorkflowID(op.Workflow), events.RequestID(op.Request)).String()
+	case ledger.Signal, ledger.Extra:
+	}
+	run, happened := w[key]
+	op.Code, op.Run = ledger.OK, run
+	return op, happened
 }
 
 // describe lists operations in the order of their calls.
@@ -67,7 +108,7 @@ func describe(history []porcupine.Operation) string {
 	for _, one := range history {
 		op := one.Input.(ledger.Op)
 		until := "…"
-		if op.Code != ledger.Unknown {
+		if one.Return != ledger.Never {
 			until = nanoseconds(op.Return - history[0].Call).String()
 		}
 		fmt.Fprintf(&b, "\n    %v to %s client %d: %s %s %s → %s %s %s %v",
@@ -110,12 +151,10 @@ func mailboxModel() porcupine.Model {
 	}
 }
 
-// maybe applies an operation whose outcome is not known if it is possible now. That it never happens is its coming last.
+// maybe applies a cancel or terminate whose outcome is not known if it is possible now. That it never happens is its coming
+// last.
 func (s mailboxState) maybe(op ledger.Op) mailboxState {
 	op.Code, op.Run = ledger.OK, s.newest
-	if op.Verb == ledger.Start {
-		op.Run = events.RunIDFor(events.DefaultNamespace, events.WorkflowID(op.Workflow), events.RequestID(op.Request)).String()
-	}
 	if next, fits := s.step(op); fits {
 		return next
 	}
@@ -204,11 +243,7 @@ func (s mailboxState) seen(op ledger.Op) (mailboxState, bool) {
 	}
 	fits = fits && (s.how == "" || s.how == op.State)
 	s.how = op.State
-	items := ""
-	for _, item := range op.Items {
-		items += item + " "
-	}
-	return s, fits && items == s.items
+	return s, fits && strings.Join(append(slices.Clone(op.Items), ""), " ") == s.items
 }
 
 // porcupineClock times the search, which takes the time it is given.

@@ -116,7 +116,7 @@ func TestCleanEvidenceHasNoViolations(t *testing.T) {
 	if len(found) > 0 || counts.Runs != 2 || counts.Executions != 2 || counts.Steps != 1 || counts.Repeated != 0 {
 		t.Errorf("%+v, %v", counts, found)
 	}
-	api, found := audit.API(e.Ops, e.Plans, time.Minute)
+	api, found := audit.API(*e, time.Minute)
 	if len(found) > 0 || api != (audit.APICounts{Histories: 1, Ops: 4}) {
 		t.Errorf("%+v, %v", api, found)
 	}

@@ -213,6 +213,7 @@ func (r *reader) work(e events.Event) {
 		r.timers[e.Step] = 0
 	case events.TimerCancelled:
 		r.timers[e.Step] = 0
+	default:
 	}
 }
 

@@ -138,7 +138,7 @@ func Items(status events.Status, result []byte, failure *events.Failure) (items 
 	case status == events.StatusCancelled && failure != nil:
 		err = json.Unmarshal(failure.Details.Data, &items)
 	case status != events.StatusTerminated:
-		err = fmt.Errorf("a mailbox that is %v: %v", status, failure)
+		err = fmt.Errorf("a mailbox does not end as %v", status)
 	}
 	return items, err
 }
