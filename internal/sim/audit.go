@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
@@ -140,6 +141,12 @@ func (a *auditor) header(p events.Partition, r *events.Record) {
 
 func (a *auditor) run(r *events.Record) {
 	run := a.runs[r.RunID]
+	if run != nil && run.isPurged && r.First == 1 {
+		// A start that is repeated after the run was forgotten starts it anew.
+		a.order = slices.DeleteFunc(a.order, func(old *runAudit) bool { return old == run })
+		a.touched[r.Partition] = slices.DeleteFunc(a.touched[r.Partition], func(old *runAudit) bool { return old == run })
+		run = nil
+	}
 	if run == nil {
 		run = &runAudit{
 			id: r.RunID, partition: r.Partition, workflow: r.WorkflowID, state: machine.NewRun(r.Header), next: 1, status: events.StatusRunning,

@@ -1,7 +1,5 @@
 package sim
 
-import "container/heap"
-
 // happening is something that happens at a virtual time.
 type happening struct {
 	at    int64 // µs since the world began
@@ -26,26 +24,58 @@ func (k kind) String() string {
 	return [...]string{"", "turn", "message", "work", "client", "nemesis", "check"}[k]
 }
 
+// happenings is a heap with four children each, earliest first.
 type happenings []happening
 
-func (h happenings) Len() int { return len(h) }
-func (h happenings) Less(i, j int) bool {
-	return h[i].at < h[j].at || (h[i].at == h[j].at && h[i].order < h[j].order)
+func (h happening) before(o *happening) bool {
+	return h.at < o.at || h.at == o.at && h.order < o.order
 }
-func (h happenings) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *happenings) Push(x any)   { *h = append(*h, x.(happening)) }
-func (h *happenings) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	(*h)[last] = happening{}
-	*h = (*h)[:last]
-	return x
+
+func (h *happenings) push(x happening) {
+	s := append(*h, x)
+	i := len(s) - 1
+	for i > 0 {
+		up := (i - 1) / 4
+		if !x.before(&s[up]) {
+			break
+		}
+		s[i], i = s[up], up
+	}
+	s[i] = x
+	*h = s
+}
+
+func (h *happenings) pop() happening {
+	s := *h
+	first, last := s[0], len(s)-1
+	x := s[last]
+	s[last] = happening{}
+	s = s[:last]
+	*h = s
+	for i := 0; last > 0; {
+		least := 4*i + 1
+		if least >= last {
+			s[i] = x
+			break
+		}
+		for k := least + 1; k < min(4*i+5, last); k++ {
+			if s[k].before(&s[least]) {
+				least = k
+			}
+		}
+		if !s[least].before(&x) {
+			s[i] = x
+			break
+		}
+		s[i], i = s[least], least
+	}
+	return first
 }
 
 // after lets something happen in d µs; what happens at one time happens in the order of asking.
 func (w *world) after(d int64, what kind, run func()) {
 	w.order++
-	heap.Push(&w.queue, happening{at: w.now + max(d, 0), order: w.order, what: what, run: run})
+	w.queue.push(happening{at: w.now + max(d, 0), order: w.order, what: what, run: run})
 }
 
 // next takes what happens next; ok is false when nothing does.
@@ -53,8 +83,7 @@ func (w *world) next() (happening, bool) {
 	if len(w.queue) == 0 {
 		return happening{}, false
 	}
-	h := heap.Pop(&w.queue).(happening)
-	return h, true
+	return w.queue.pop(), true
 }
 
 // actor is something that has turns. A turn is asked for by poke; several requests before it make one turn.

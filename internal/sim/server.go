@@ -118,6 +118,7 @@ type partition struct {
 	server *server
 	id     events.Partition
 	step   *engine.Stepper
+	more   bool // commands may wait beyond those that were taken
 }
 
 func (p *partition) turn() {
@@ -132,7 +133,6 @@ func (p *partition) turn() {
 		w.tracef("partition %d is recovered up to record %d", p.id, step.Seq())
 		w.audit.recovered(p.id, step)
 	}
-	before := w.audit.steps
 	if err := p.step.Turn(ctx); err != nil {
 		if errors.As(err, new(*engine.ClockError)) {
 			p.poke(second)
@@ -144,7 +144,8 @@ func (p *partition) turn() {
 		return
 	}
 	w.audit.compare(p.step)
-	if w.audit.steps > before {
+	if p.more {
+		p.more = false
 		p.poke(1)
 		return
 	}

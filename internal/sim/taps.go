@@ -43,12 +43,21 @@ func (t tapLog) Acquire(ctx context.Context, p events.Partition) (journal.Owner,
 	if err != nil {
 		return nil, err
 	}
-	return tapOwner{owner, t.server}, nil
+	return tapOwner{owner, t.server, p}, nil
 }
 
 type tapOwner struct {
 	journal.Owner
-	server *server
+	server    *server
+	partition events.Partition
+}
+
+func (t tapOwner) Take(limit int) []events.Envelope {
+	taken := t.Owner.Take(limit)
+	if len(taken) == limit {
+		t.server.parts[t.partition].more = true
+	}
+	return taken
 }
 
 func (t tapOwner) Commit(ctx context.Context, step journal.Step) error {
