@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,7 +314,6 @@ func (b *bench) awaitEnd(t *testing.T, reason string) time.Duration {
 type acknowledged struct {
 	mu     sync.Mutex
 	runs   map[string]string
-	enough atomic.Bool
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 }

@@ -106,9 +106,8 @@ func payload[E any](e events.Event) events.Payload {
 	if !ok {
 		return events.Payload{}
 	}
-	v := reflect.ValueOf(of)
-	for i := range v.NumField() {
-		if p, ok := v.Field(i).Interface().(events.Payload); ok {
+	for _, v := range reflect.ValueOf(of).Fields() {
+		if p, ok := reflect.TypeAssert[events.Payload](v); ok {
 			return p
 		}
 	}
