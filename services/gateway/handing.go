@@ -174,7 +174,7 @@ func (w *writer) handTask(ctx context.Context, d sessions.Delivery) error {
 	ref := sessions.Attempt{WorkflowID: open.WorkflowID, Task: open.Task, Attempt: open.Attempt}
 	message, limits, over, err := w.gateway.assembleTask(ctx, d)
 	if err != nil || over {
-		if err != nil {
+		if err != nil && ctx.Err() == nil { // a stream that ends is no trouble
 			w.gateway.deps.Log.Error("a task could not be handed out",
 				slog.String("run_id", open.Task.Run.String()), slog.Uint64("step", uint64(open.Task.Step)), slog.String("error", err.Error()))
 		}
@@ -234,7 +234,7 @@ func (w *writer) handActivation(ctx context.Context, hand sessions.Hand) error {
 	}
 	message, over, err := w.gateway.assembleActivation(ctx, hand)
 	if err != nil || over {
-		if err != nil {
+		if err != nil && ctx.Err() == nil { // a stream that ends is no trouble
 			w.gateway.deps.Log.Error("an activation could not be handed out",
 				slog.String("run_id", open.RunID.String()), slog.String("error", err.Error()))
 		}
@@ -287,7 +287,7 @@ func (w *writer) replay(ctx context.Context, ask replayAsk) error {
 		chunk.Error = "the activation is over"
 	} else {
 		history, next, err := w.gateway.replayFrames(ctx, has, ask.from, ask.to, wire.MaxChunkBytes)
-		if err != nil {
+		if err != nil && ctx.Err() == nil { // a stream that ends is no trouble
 			w.gateway.deps.Log.Error("a replay could not be read", slog.String("run_id", ask.ref.RunID.String()), slog.String("error", err.Error()))
 			chunk.Error = err.Error()
 		}
