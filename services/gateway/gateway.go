@@ -85,6 +85,8 @@ type Gateway struct {
 	workers presence
 	metrics *metrics
 
+	admission admission
+
 	nextCall    atomic.Uint64
 	nextConn    atomic.Uint64
 	draining    atomic.Bool

@@ -1,0 +1,101 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// Parameters of the admission of clients' commands.
+const (
+	// admissionTarget is how long the quickest answer may take until the engine counts as overloaded.
+	admissionTarget = 20 * time.Millisecond
+	// admissionWindow is the time over which answers are measured.
+	admissionWindow = 100 * time.Millisecond
+	// admissionLeast is how many commands are always let in at a time: what a few programs with calls side by side have open is no
+	// overload, however slow the engine is.
+	admissionLeast = 128
+)
+
+// admission bounds the commands of clients that wait for the engine by what the engine gets done, so that what is let in is
+// answered soon and the rest is refused at once, instead of all waiting longer and longer.
+//
+// It is the idea of CoDel: a queue that drains now and then is good however long it was, and one in which even the quickest waits
+// is not. When even the quickest answer of a window took longer than the target, as many commands are let in at a time as the engine
+// has answered per target. When answers are quick again the bound grows, and goes when nothing was refused for a window.
+// Commands of workers are never refused: they are work that was let in before.
+type admission struct {
+	mu       sync.Mutex
+	inFlight int
+	bound    int // 0 means none
+	// Of the present window:
+	began    time.Duration
+	answered int
+	refused  int
+	quickest time.Duration
+}
+
+// enter lets a command in, or refuses it with the time after which to try again.
+func (a *admission) enter(now time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.roll(now)
+	if a.bound > 0 && a.inFlight >= a.bound {
+		a.refused++
+		return a.refusal()
+	}
+	a.inFlight++
+	return nil
+}
+
+// full refuses what enter would refuse, for those who have work to do before they enter.
+func (a *admission) full(now time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.roll(now)
+	if a.bound > 0 && a.inFlight >= a.bound {
+		a.refused++
+		return a.refusal()
+	}
+	return nil
+}
+
+func (a *admission) refusal() error {
+	// Somebody's turn comes within the target; whose is left to chance, so the refused spread over some of them.
+	retry := 4 * admissionTarget
+	return &events.Error{Code: events.Overloaded, RetryAfterMs: retry.Milliseconds(), Message: fmt.Sprintf(
+		"%d commands wait for the engine, and it is behind; nothing was kept", a.inFlight)}
+}
+
+// leave notes that a command that was let in is answered, or given up.
+func (a *admission) leave(entered, now time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inFlight--
+	if took := now - entered; a.answered == 0 || took < a.quickest {
+		a.quickest = took
+	}
+	a.answered++
+	a.roll(now)
+}
+
+// roll ends the window when its time is over.
+func (a *admission) roll(now time.Duration) {
+	length := now - a.began
+	if length < admissionWindow {
+		return
+	}
+	switch {
+	case a.answered == 0: // nothing is known; a bound that holds goes on
+	case a.quickest > admissionTarget:
+		perTarget := float64(a.answered) * float64(admissionTarget) / float64(length)
+		a.bound = max(int(perTarget), admissionLeast)
+	case a.bound > 0 && a.refused > 0:
+		a.bound += a.bound/8 + 1
+	default:
+		a.bound = 0
+	}
+	a.began, a.answered, a.refused, a.quickest = now, 0, 0, 0
+}

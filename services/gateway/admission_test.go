@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+// served is an engine that answers the oldest command every so often, and clients that ask every so often.
+type served struct {
+	a       admission
+	now     time.Duration
+	waiting []time.Duration
+	worst   time.Duration
+	refused int
+	taken   int
+}
+
+func (s *served) run(t *testing.T, length, perAnswer, perAsk time.Duration) {
+	t.Helper()
+	s.worst, s.refused, s.taken = 0, 0, 0
+	end, answer, ask := s.now+length, s.now+perAnswer, s.now+perAsk
+	for s.now < end {
+		if ask <= answer {
+			s.now = ask
+			ask += perAsk
+			switch err := s.a.enter(s.now); {
+			case err == nil:
+				s.waiting = append(s.waiting, s.now)
+				s.taken++
+			case !errors.Is(err, &events.Error{Code: events.Overloaded}):
+				t.Fatal(err)
+			default:
+				s.refused++
+				var e *events.Error
+				if errors.As(err, &e); e.RetryAfterMs <= 0 {
+					t.Fatal("a refusal does not say when to try again")
+				}
+			}
+			continue
+		}
+		s.now = answer
+		answer += perAnswer
+		if len(s.waiting) > 0 {
+			s.worst = max(s.worst, s.now-s.waiting[0])
+			s.a.leave(s.waiting[0], s.now)
+			s.waiting = s.waiting[1:]
+		}
+	}
+}
+
+func TestAdmissionKeepsAnswersQuickUnderOverload(t *testing.T) {
+	t.Parallel()
+	s := &served{}
+	const perAnswer = 200 * time.Microsecond // 5,000 a second
+	s.run(t, time.Second, perAnswer, 2*perAnswer)
+	if s.refused > 0 {
+		t.Fatalf("%d were refused at half the capacity", s.refused)
+	}
+	s.run(t, time.Second, perAnswer, perAnswer/3) // it takes a moment to notice
+	s.run(t, 10*time.Second, perAnswer, perAnswer/3)
+	if s.worst > 2*admissionTarget {
+		t.Errorf("at three times the capacity an answer took %s", s.worst)
+	}
+	if taken := float64(s.taken) / 10; taken < 0.9*5_000 {
+		t.Errorf("at three times the capacity %.0f of 5,000 a second are let in", taken)
+	}
+	s.run(t, time.Second, perAnswer, 2*perAnswer) // back to normal
+	s.run(t, time.Second, perAnswer, 2*perAnswer)
+	if s.refused > 0 {
+		t.Errorf("%d were refused after the overload", s.refused)
+	}
+}
+
+// A slow engine is no reason to refuse, as long as it is not behind.
+func TestAdmissionLetsFewIn(t *testing.T) {
+	t.Parallel()
+	s := &served{}
+	s.run(t, 10*time.Second, 20*time.Millisecond, 25*time.Millisecond)
+	if s.refused > 0 {
+		t.Errorf("%d of 400 were refused by an engine that keeps up", s.refused)
+	}
+}
+
+// A burst at an idle engine is let in, however large: it drains.
+func TestAdmissionLetsBurstsIn(t *testing.T) {
+	t.Parallel()
+	var a admission
+	for range 5_000 {
+		if err := a.enter(time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+// Package overload_test drives a server process far above what it can do, with real workers and load from processes of their
+// own, and shows that it answers what it takes quickly, refuses the rest quickly, and is itself again right afterwards.
+package overload_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/pkg/sdk/client"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
+	"github.com/continuo-dev/continuo/pkg/sdk/worker"
+	"github.com/continuo-dev/continuo/test/fixture"
+)
+
+var overloadFor = flag.Duration("for", 15*time.Second, "how long the server is overloaded")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(fixture.Main(m, map[string]fixture.Role{"worker": work, "generator": generate}))
+}
+
+var (
+	oneTask = flow.NewWorkflow[int, int]("overload.OneTask")
+	double  = flow.NewTask[int, int]("overload.Double")
+)
+
+func work(ctx context.Context, addr string) error {
+	c, err := client.Dial(addr, client.Options{})
+	if err != nil {
+		return err
+	}
+	w, err := worker.New(c,
+		double.With(func(_ context.Context, n int) (int, error) { return 2 * n, nil }),
+		oneTask.With(func(ctx flow.Context, n int) (int, error) { return double.Call(ctx, n) }),
+		worker.Options{Log: slog.New(slog.DiscardHandler)},
+	)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// load runs a generator to its end.
+func load(t *testing.T, s *fixture.Suite, p plan) result {
+	t.Helper()
+	p.Tag = fmt.Sprint(p.Tag, "/", time.Now().UnixNano())
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "result")
+	process := s.Role(t, "generator", "OVERLOAD_PLAN="+string(text), "OVERLOAD_RESULT="+file)
+	<-process.Gone()
+	if err := process.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var r result
+	if text, err = os.ReadFile(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// settle waits until no run is open.
+func settle(t *testing.T, s *fixture.Suite, within time.Duration) time.Duration {
+	t.Helper()
+	return fixture.Eventually(t, within, func() (bool, string) {
+		r, err := s.API.CountWorkflows(t.Context(), &apiv1.CountWorkflowsRequest{Statuses: []apiv1.Status{apiv1.Status_STATUS_RUNNING}})
+		time.Sleep(50 * time.Millisecond)
+		return err == nil && r.GetTotal() == 0 && r.GetWatermark().GetLagMs() < 1000, fmt.Sprint(r.GetTotal(), " runs are open ", err)
+	})
+}
+
+// What must hold. The machine is shared, so they are ratios, and a trial that misses one is made again.
+const (
+	trials        = 3
+	overBy        = 3.0
+	idleAt        = 0.6 // of the capacity: "idle" is the load of a good day
+	acceptedP99   = 4.0 // times that of idle
+	refusedWithin = 50.0
+	fullRate      = 0.8 // of the rate before
+	fullWithin    = 10 * time.Second
+	grows         = 400 << 20 // bytes
+)
+
+func TestOverload(t *testing.T) {
+	for try := 1; ; try++ {
+		wrong := overloaded(t)
+		if len(wrong) == 0 {
+			return
+		}
+		fmt.Printf("overload: try %d: %q\n", try, wrong)
+		if try == trials {
+			t.Fatalf("%q", wrong)
+		}
+	}
+}
+
+// overloaded makes one trial and returns what did not hold.
+func overloaded(t *testing.T) (wrong []string) {
+	s := fixture.Start(t)
+	defer func() { _ = s.Kill() }()
+	worker := s.Role(t, "worker")
+	defer func() { _ = worker.Kill() }()
+	load(t, s, plan{Closed: 64, For: 2 * time.Second, Tag: "warm"})
+	settle(t, s, time.Minute)
+	capacity := load(t, s, plan{Closed: 256, For: 4 * time.Second, Skip: time.Second, Tag: "capacity"})
+	settle(t, s, time.Minute)
+	idle := load(t, s, plan{Rate: idleAt * capacity.AcceptedPerSecond, For: 5 * time.Second, Skip: time.Second, Tag: "idle"})
+	settle(t, s, time.Minute)
+	before := rss(t, s.Process)
+	over := load(t, s, plan{Rate: overBy * capacity.AcceptedPerSecond, For: *overloadFor, Skip: time.Second, Tag: "over"})
+	after := rss(t, s.Process)
+	again := load(t, s, plan{Closed: 256, For: fullWithin, Skip: fullWithin - 3*time.Second, Tag: "again"})
+	drained := settle(t, s, 2*time.Minute)
+	fmt.Printf("overload: capacity %.0f starts/s (p99 %.1f ms); idle at %.0f%%: p50 %.1f p99 %.1f ms; at %.1f x for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
+		"refused %d p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; server %d -> %d MiB; afterwards %.0f starts/s, last run done %s later\n",
+		capacity.AcceptedPerSecond, capacity.P99, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
+		over.Refused, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, before>>20, after>>20, again.AcceptedPerSecond, drained.Round(time.Second/10))
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	must(over.P99 <= acceptedP99*idle.P99, "accepted p99 is %.1f ms, idle %.1f ms", over.P99, idle.P99)
+	must(over.Refused > 0, "nothing was refused: it was no overload")
+	// On a machine that is busy with other things even an idle server needs longer.
+	must(over.RefusedP99 <= max(refusedWithin, idle.P99), "refusals take %.1f ms", over.RefusedP99)
+	must(over.WithoutRetryAfter == 0, "%d refusals do not say when to try again", over.WithoutRetryAfter)
+	must(over.Failed == 0 && over.Unanswered == 0, "%d starts failed (%s), %d were not answered", over.Failed, over.FirstFailure, over.Unanswered)
+	must(after-before <= grows, "the server grew by %d MiB", (after-before)>>20)
+	must(again.AcceptedPerSecond >= fullRate*capacity.AcceptedPerSecond, "afterwards %.0f starts/s, before %.0f", again.AcceptedPerSecond, capacity.AcceptedPerSecond)
+	return wrong
+}
+
+func rss(t *testing.T, p *child.Process) int64 {
+	t.Helper()
+	bytes, err := p.RSS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
