@@ -287,7 +287,7 @@ func (w *writer) replay(ctx context.Context, ask replayAsk) error {
 		chunk.Error = "the activation is over"
 	} else {
 		history, next, err := w.gateway.replayFrames(ctx, has, ask.from, ask.to, wire.MaxChunkBytes)
-		if err != nil && ctx.Err() == nil { // a stream that ends is no trouble
+		if err != nil {
 			w.gateway.deps.Log.Error("a replay could not be read", slog.String("run_id", ask.ref.RunID.String()), slog.String("error", err.Error()))
 			chunk.Error = err.Error()
 		}
