@@ -18,9 +18,10 @@ type ID uint8
 
 // The mutants, by the package that has their guard.
 const (
-	none ID = iota
+	_ ID = iota
 
 	// services/engine: the shell of the engine.
+
 	SkipStampDedup
 	SkipStartDedup
 	DropRepeatedAnswer
@@ -33,6 +34,7 @@ const (
 	ForgetAnswersAtRecovery
 
 	// services/engine/machine: the decisions of a run.
+
 	AttemptReused
 	StaleAttemptAccepted
 	SecondResultAccepted
@@ -42,6 +44,7 @@ const (
 	ForgetWaitSet
 
 	// services/scheduler with its matcher and wheel.
+
 	DispatchAfterResult
 	DueEntryNotRemoved
 	DueEntryNotAdded
@@ -51,6 +54,7 @@ const (
 	WheelIgnoresRightChild
 
 	// services/gateway/sessions.
+
 	EarlyStartToClose
 	LostTreatedAsKept
 	UnknownTreatedAsRefused
@@ -58,10 +62,12 @@ const (
 	CancelledTaskHanded
 
 	// services/projector with its projection.
+
 	ProjectionAppliesTwice
 	ProjectorResumesLate
 
 	// The adapters and what they share.
+
 	TrimIgnoresHolds
 	FormerOwnerCommits
 	TornStep
@@ -74,15 +80,15 @@ const (
 	BlobHashIgnored
 
 	// pkg/events.
+
 	BodyChecksumIgnored
 	RetryUnbounded
 
 	// internal/replay and the SDK.
+
 	MismatchIgnored
 	ContinueLosesSignals
 	ActivationRunsTwice
 	UnackedResultForgotten
 	CancelledEndsAsFailed
-
-	end
 )

@@ -51,14 +51,14 @@ func Set(name string) error {
 
 func find(name string) (ID, error) {
 	if name == "" {
-		return none, nil
+		return 0, nil
 	}
-	names := make([]string, 0, end)
+	names := make([]string, 0, len(catalogue))
 	for _, m := range Catalogue() {
 		if m.Name == name {
 			return m.ID, nil
 		}
 		names = append(names, m.Name)
 	}
-	return none, fmt.Errorf("no mutant is called %q; there are %s", name, strings.Join(names, ", "))
+	return 0, fmt.Errorf("no mutant is called %q; there are %s", name, strings.Join(names, ", "))
 }

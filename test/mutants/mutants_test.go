@@ -30,7 +30,7 @@ const root = "../.."
 // everyRun are mutants of different places that something finds in seconds: six of them the simulator, two the tests of a
 // package.
 var everyRun = []string{
-	"checkpoint-forgets-idle-runs", "attempt-reused", "lose-signal-at-completion", "due-entry-not-removed", "lost-treated-as-kept",
+	"checkpoint-forgets-idle-runs", "attempt-reused", "lose-signal-at-completion", "scheduler-resumes-late", "lost-treated-as-kept",
 	"torn-step", "body-checksum-ignored", "blob-hash-ignored",
 }
 

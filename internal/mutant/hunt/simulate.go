@@ -74,13 +74,13 @@ func readSeek(output string) (by string, seed, seeds uint64) {
 type Simulation func(seed uint64) (violations []string)
 
 // Seek is the part of a hunt that runs in the simulator's own process: it simulates seeds from first on, at most so many (0:
-// no bound), until one finds something or the time is over, and tells the hunter by print. It reports whether one did.
-func Seek(simulate Simulation, first, seeds uint64, limit time.Duration, print func(line string)) bool {
+// no bound), until one finds something or the time is over, and tells the hunter by say. It reports whether one did.
+func Seek(simulate Simulation, first, seeds uint64, limit time.Duration, say func(line string)) bool {
 	began := time.Now()                                                               //nolint:forbidigo // as long as the hunter lets it
 	for n := uint64(0); (seeds == 0 || n < seeds) && time.Since(began) < limit; n++ { //nolint:forbidigo // as above
-		print(seedLine + strconv.FormatUint(first+n, 10))
+		say(seedLine + strconv.FormatUint(first+n, 10))
 		if violations := simulate(first + n); len(violations) > 0 {
-			print(foundLine + headline(violations[0]))
+			say(foundLine + headline(violations[0]))
 			return true
 		}
 	}
