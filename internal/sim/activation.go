@@ -44,7 +44,7 @@ func (l *liveRun) close() {
 
 // startActivation runs a delivered activation. A repeated delivery joins the one that runs, or gets its kept result again.
 // One of the same run that came before is over.
-func (k *worker) startActivation(_ *conn, d activationDelivery) {
+func (k *worker) startActivation(d activationDelivery) {
 	w := k.w
 	k.granted.activations = max(k.granted.activations-1, 0)
 	running := slices.ContainsFunc(k.activates, func(a *runningActivation) bool { return a.delivery.ref == d.ref })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
@@ -115,14 +116,14 @@ func (a *auditor) accept(p events.Partition, records []*events.Record) {
 }
 
 func (a *auditor) trace(r *events.Record) {
-	names := ""
+	var names []string
 	for _, e := range r.Events {
-		names += " " + events.EventName(e)
+		names = append(names, events.EventName(e))
 	}
 	for _, answer := range r.Answers {
-		names += fmt.Sprintf(" [%d/%d %s %s]", answer.Session, answer.N, answer.RequestID, answer.Code)
+		names = append(names, fmt.Sprintf("[%d/%d %s %s]", answer.Session, answer.N, answer.RequestID, answer.Code))
 	}
-	a.w.tracef("record %d/%d %s %d:%s", r.Partition, r.Seq, r.WorkflowID, r.First, names)
+	a.w.tracef("record %d/%d %s %d: %s", r.Partition, r.Seq, r.WorkflowID, r.First, strings.Join(names, " "))
 }
 
 func (a *auditor) header(p events.Partition, r *events.Record) {

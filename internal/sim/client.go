@@ -26,7 +26,6 @@ type client struct {
 	acked    int  // requests with an answer
 	over     bool // the run has ended, or there is none
 	waits    bool
-	outcome  *sessions.Ended
 }
 
 // request is a command and what its sender was told.
@@ -270,6 +269,7 @@ func (c *client) await() {
 				return
 			}
 			c.ended(out.Run.Event, out.Run.Status)
+		default: // a wait has no other answers
 		}
 	}
 	g.post(sessions.Await{Call: call, Partition: p, WorkflowID: c.workflow, RunID: c.run})

@@ -14,7 +14,7 @@ import (
 // answered is told of an answer that reached a client.
 func (a *auditor) answered(r *request, answer events.Answer) {
 	if r.done {
-		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && !(start && r.started) {
+		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && (!start || !r.started) {
 			a.w.violate("requests", "%s: request %q was answered %s and then %s", r.client.workflow, r.id, r.code, answer.Code)
 		}
 		return
@@ -64,7 +64,7 @@ func (w *world) settle() {
 		return
 	}
 	until := w.now + 30*second
-	for w.broken == "" {
+	for {
 		h, ok := w.next()
 		if !ok || h.at > until {
 			return
@@ -102,7 +102,7 @@ func (a *auditor) final() {
 	}
 	a.models()
 	a.archives()
-	a.index(true)
+	a.index()
 }
 
 func (w *world) stuck(run *runAudit) string {
@@ -183,7 +183,7 @@ func (a *auditor) archives() {
 }
 
 // index holds the due index against the fold of the log. At the end nothing is open, so it is empty.
-func (a *auditor) index(end bool) {
+func (a *auditor) index() {
 	w := a.w
 	d := w.server.scheduler
 	if d.step == nil {
@@ -215,7 +215,6 @@ func (a *auditor) index(end bool) {
 	for _, p := range w.allPartitions() {
 		a.indexOf(p, want[p])
 	}
-	_ = end
 }
 
 // openItems collects the keys that a run has in the index. Those of schedule-to-start and schedule-to-close timers are not
@@ -281,7 +280,7 @@ func (w *world) scheduleChecks() {
 				w.audit.rebuilt(p)
 			}
 			if w.rng.IntN(3) == 0 && w.crashIn == 0 {
-				w.audit.index(false)
+				w.audit.index()
 			}
 		}
 		w.scheduleChecks()

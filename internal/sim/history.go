@@ -39,7 +39,7 @@ func (c *conn) handTask(d sessions.Delivery) {
 	m := taskDelivery{ref: ref, name: open.Name, workflow: open.WorkflowID, delivered: d.Number}
 	scheduled := open.Call
 	if open.Attempt > 1 || d.Number > 1 || open.Call == nil || !c.gateway.covers(d.Partition, d.From) {
-		over := false
+		var over bool
 		scheduled, m.details, over = w.taskHistory(d.Partition, open.Task, open.Attempt, open.Scheduled)
 		if over || scheduled == nil {
 			if !over {
@@ -54,7 +54,7 @@ func (c *conn) handTask(d sessions.Delivery) {
 	if m.limits.StartToClose <= 0 {
 		m.limits.StartToClose = events.DefaultStartToClose
 	}
-	c.down(func() { c.worker.startTask(c, m) })
+	c.down(func() { c.worker.startTask(m) })
 	c.gateway.post(sessions.Started{Conn: c.id, Attempt: ref, StartToClose: m.limits.StartToClose, Heartbeat: m.limits.Heartbeat})
 }
 
@@ -121,7 +121,7 @@ func (c *conn) handActivation(h sessions.Hand) {
 	} else {
 		m.records = w.history(d.Partition, open.RunID, a.BaseUpto+1, a.Upto)
 	}
-	c.down(func() { c.worker.startActivation(c, m) })
+	c.down(func() { c.worker.startActivation(m) })
 	c.gateway.post(sessions.ActivationStarted{Conn: c.id, Activation: ref})
 }
 

@@ -419,6 +419,8 @@ func (p *player) scope(ctx flow.Context, o op) seen {
 		s.Err = errText(err)
 	case opShield:
 		s.Inner = p.play(flow.WithoutCancel(ctx), o.inner)
+	default:
+		panic("sim: " + string(o.kind) + " is no operation")
 	}
 	return s
 }

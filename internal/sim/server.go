@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"errors"
 
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
@@ -323,8 +322,6 @@ func (s *server) wakeReaders() {
 		g.poke(w.soon())
 	}
 }
-
-var _ = context.Background
 
 // applyFaults gives the store the faults of its present life.
 func (w *world) applyFaults() {

@@ -72,7 +72,7 @@ func ParseFaults(s string) (Faults, error) {
 	}
 	var f Faults
 next:
-	for _, part := range strings.Split(s, ",") {
+	for _, part := range strings.SplitSeq(s, ",") {
 		if part == "none" || part == "" {
 			continue
 		}

@@ -199,7 +199,7 @@ func (k *worker) stop(ref sessions.Attempt) {
 }
 
 // startTask runs an attempt. How long it takes is drawn; what comes out is up to its code.
-func (k *worker) startTask(c *conn, d taskDelivery) {
+func (k *worker) startTask(d taskDelivery) {
 	w := k.w
 	k.granted.tasks = max(k.granted.tasks-1, 0)
 	running := slices.ContainsFunc(k.tasks, func(t *runningTask) bool { return t.delivery.ref == d.ref })

@@ -65,8 +65,7 @@ type world struct {
 	nextCall    uint64
 	scratch     []byte
 	happenings  int
-	idle        int    // things that happened since time passed
-	broken      string // why the world cannot go on
+	idle        int // things that happened since time passed
 	tuning      tuning
 }
 
@@ -168,7 +167,7 @@ func (w *world) run() {
 	w.scheduleNemesis()
 	w.scheduleChecks()
 	w.after(w.stormEnds, kindNemesis, w.endStorm)
-	for w.broken == "" {
+	for {
 		h, ok := w.next()
 		if !ok {
 			break
