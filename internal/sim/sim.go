@@ -72,7 +72,7 @@ func ParseFaults(s string) (Faults, error) {
 	}
 	var f Faults
 next:
-	for _, part := range strings.SplitSeq(s, ",") {
+	for part := range strings.SplitSeq(s, ",") {
 		if part == "none" || part == "" {
 			continue
 		}
