@@ -18,6 +18,9 @@ var ErrNotFound = errors.New("not in the read model")
 // ErrBadPage says that a page token is not of this read model or of another query.
 var ErrBadPage = errors.New("the page token does not fit the query")
 
+// ErrUnavailable says that the model cannot be read or written now, as when its disk fails; trying again may help.
+var ErrUnavailable = errors.New("the read model is not available")
+
 // ErrDamaged says that the stored model cannot be read by this build: it is broken, foreign or of another version. Nothing
 // works but Reset, after which it is built anew from the log and the archive.
 var ErrDamaged = errors.New("the read model is damaged")

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
@@ -20,6 +21,11 @@ func asStatus(err error) error {
 		return nil
 	}
 	if _, ok := errors.AsType[*events.Error](err); !ok {
+		if errors.Is(err, readmodel.ErrDamaged) || errors.Is(err, readmodel.ErrUnavailable) {
+			return wire.ToStatus(&events.Error{
+				Code: events.Unavailable, RetryAfterMs: 1000, Message: "the read model cannot be read now; a damaged one is built anew, the server's log says why",
+			}).Err()
+		}
 		if errors.Is(err, context.Canceled) {
 			return status.FromContextError(err).Err()
 		}

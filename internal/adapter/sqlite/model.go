@@ -281,12 +281,15 @@ func damagedSchema(err error) error {
 	return damage(err)
 }
 
-// damage makes errors of SQLite that mean a broken file wrap readmodel.ErrDamaged.
+// damage makes errors of SQLite that mean a broken file wrap readmodel.ErrDamaged, and those of a disk that fails
+// readmodel.ErrUnavailable.
 func damage(err error) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && !errors.Is(err, readmodel.ErrDamaged) {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT:
 			return fmt.Errorf("%w: %w", readmodel.ErrDamaged, err)
+		case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY:
+			return fmt.Errorf("%w: %w", readmodel.ErrUnavailable, err)
 		}
 	}
 	return err
