@@ -6,8 +6,8 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// recentBytes bounds the records kept for open runs, in estimated encoded bytes.
-const recentBytes = 32 << 20
+// recentBytes bounds the records kept for open runs, in estimated bytes of memory.
+const recentBytes = 16 << 20
 
 // recent keeps the newest records of open runs, as the tail brings them: what an activation has to be given is nearly always
 // what was recorded a moment ago, and is not read from the store again.
@@ -25,7 +25,7 @@ type recentRun struct {
 	over    bool // the run has ended: its entries in the order mean nothing any more
 }
 
-// note keeps a record of the tail.
+// note keeps a record of the tail, without its answers.
 func (c *recent) note(r *events.Record) {
 	if len(r.Events) == 0 {
 		return
@@ -43,12 +43,25 @@ func (c *recent) note(r *events.Record) {
 		run = &recentRun{id: r.RunID}
 		c.runs[r.RunID] = run
 	}
-	run.records = append(run.records, r)
-	size := recordBytes(r)
+	kept := *r
+	kept.Answers = nil
+	run.records = append(run.records, &kept)
+	size := recentSize(&kept)
 	c.order.push(recentEntry{run: run, bytes: size})
 	for c.bytes += size; c.bytes > recentBytes; {
 		c.bytes -= c.dropOldest()
 	}
+}
+
+// Memory that a record and each of its events take beside payloads, with what is kept about them: roughly.
+const (
+	recentRecordBytes = 320
+	recentEventBytes  = 128
+)
+
+// recentSize estimates what a record takes while it is kept.
+func recentSize(r *events.Record) int {
+	return recentRecordBytes + recentEventBytes*len(r.Events) + recordBytes(r)
 }
 
 // end forgets a run that needs no history any more.

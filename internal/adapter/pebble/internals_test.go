@@ -226,6 +226,37 @@ func TestTailServesRecentReads(t *testing.T) {
 	}
 }
 
+// TestTailIsForReaders keeps in memory what a reader has not read; of what all have read only a little.
+func TestTailIsForReaders(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), Options{Partitions: 1})
+	quick, err := s.Journal().Follow(context.Background(), []journal.Position{{}})
+	must(t, err)
+	slow, err := s.Journal().Follow(context.Background(), []journal.Position{{}})
+	must(t, err)
+	records := signals(tailRead + 102)
+	early, another, late := records[:tailRead+100], records[tailRead+100], records[tailRead+101]
+	appendTo(t, s, 0, early...)
+	_, err = quick.TryNext(len(early))
+	must(t, err)
+	appendTo(t, s, 0, another)
+	p := s.parts[0]
+	if len(p.tail) != tailRead+101 {
+		t.Fatalf("%d records are in memory while a reader has read none of %d", len(p.tail), tailRead+101)
+	}
+	read, err := slow.TryNext(len(early))
+	must(t, err)
+	if len(read) != len(early) || read[0] != early[0] {
+		t.Fatal("what a reader lacked was decoded again")
+	}
+	appendTo(t, s, 0, late)
+	if len(p.tail) != tailRead {
+		t.Fatalf("%d records are in memory after all but two were read", len(p.tail))
+	}
+	quick.Close()
+	slow.Close()
+}
+
 func make30k() []*events.Record {
 	r := signals(1)
 	r[0].Events = []events.Event{events.SignalReceived{Input: events.Payload{Data: make([]byte, 30_000)}}}

@@ -112,20 +112,23 @@ func (j journalPort) Follow(_ context.Context, from []journal.Position) (journal
 	if j.isGone() {
 		return nil, journal.ErrClosed
 	}
-	r := &reader{store: j.Store, positions: slices.Clone(from), ready: make(chan struct{}, 1), closed: make(chan struct{})}
+	r := &reader{store: j.Store, ready: make(chan struct{}, 1), closed: make(chan struct{})}
+	r.positions = make([]following, len(from))
+	for i, at := range from {
+		r.positions[i] = following{reader: r, part: j.parts[at.Partition], next: max(at.Next, 1)}
+	}
 	for i := range r.positions {
 		at := &r.positions[i]
-		at.Next = max(at.Next, 1)
-		part := j.parts[at.Partition]
+		part := at.part
 		part.mu.Lock()
 		first := part.first
-		if at.Next >= first {
-			part.readers = append(part.readers, r)
+		if at.next >= first {
+			part.readers = append(part.readers, at)
 		}
 		part.mu.Unlock()
-		if at.Next < first {
+		if at.next < first {
 			r.Close()
-			return nil, behind(*at, first)
+			return nil, behind(journal.Position{Partition: part.id, Next: at.next}, first)
 		}
 	}
 	r.wake()

@@ -10,8 +10,12 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// tailRecords is how many recent records a partition keeps in memory at most.
-const tailRecords = 4096
+// tailRecords is how many recent records a partition keeps in memory at most. Of those that all its readers have read it
+// keeps the newest tailRead: they are what histories are asked for.
+const (
+	tailRecords = 4096
+	tailRead    = 256
+)
 
 // partition is one partition of the open store.
 type partition struct {
@@ -33,7 +37,14 @@ type partition struct {
 	tailBytes int // of tail
 	tailLimit int
 	holds     map[string]events.Seq
-	readers   []*reader
+	readers   []*following
+}
+
+// following is what a reader reads next in a partition.
+type following struct {
+	reader *reader
+	part   *partition
+	next   events.Seq // changed by the reader alone, under the partition's mu
 }
 
 // tailRecord is a recent record with the size of its frame.
@@ -152,16 +163,29 @@ func (p *partition) show(records []*events.Record, sizes []int) {
 		p.tail = append(p.tail, tailRecord{record: r, size: sizes[i]})
 		p.tailBytes += sizes[i]
 	}
+	p.last = records[len(records)-1].Seq
+	limit := p.tailWanted()
 	drop := 0
-	for ; drop < len(p.tail)-1 && (p.tailBytes > p.tailLimit || len(p.tail)-drop > tailRecords); drop++ {
+	for ; drop < len(p.tail)-1 && (p.tailBytes > p.tailLimit || len(p.tail)-drop > limit); drop++ {
 		p.tailBytes -= p.tail[drop].size
 	}
 	clear(p.tail[:drop])
 	p.tail = p.tail[drop:]
-	p.last = records[len(records)-1].Seq
-	for _, r := range p.readers {
-		r.wake()
+	for _, f := range p.readers {
+		f.reader.wake()
 	}
+}
+
+// tailWanted is how many recent records are worth their memory: what a reader has not read yet, and a few. mu is held.
+func (p *partition) tailWanted() int {
+	if len(p.readers) == 0 {
+		return tailRecords
+	}
+	unread := events.Seq(0)
+	for _, f := range p.readers {
+		unread = max(unread, p.last+1-min(f.next, p.last+1))
+	}
+	return int(min(max(unread, tailRead), tailRecords))
 }
 
 // fromTail returns up to limit records from seq on, nil if the first is not in memory. mu is held.
@@ -177,5 +201,5 @@ func (p *partition) fromTail(seq events.Seq, limit int) []tailRecord {
 func (p *partition) leave(r *reader) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.readers = slices.DeleteFunc(p.readers, func(o *reader) bool { return o == r })
+	p.readers = slices.DeleteFunc(p.readers, func(f *following) bool { return f.reader == r })
 }

@@ -13,7 +13,7 @@ const readBytes = 4 << 20
 
 type reader struct {
 	store     *Store
-	positions []journal.Position
+	positions []following
 	turn      int // where the next round over the partitions begins
 	ready     chan struct{}
 	closing   sync.Once
@@ -64,12 +64,11 @@ func (r *reader) TryNext(limit int) ([]*events.Record, error) {
 			more = true
 			break
 		}
-		found, rest, err := r.store.recordsAt(*at, left)
+		found, rest, err := r.store.read(at, left)
 		if err != nil {
 			return nil, err
 		}
 		records = append(records, found...)
-		at.Next += events.Seq(len(found))
 		more = more || rest
 	}
 	r.turn++
@@ -83,33 +82,36 @@ func (r *reader) Close() {
 	r.closing.Do(func() {
 		close(r.closed)
 		for _, at := range r.positions {
-			r.store.parts[at.Partition].leave(r)
+			at.part.leave(r)
 		}
 	})
 }
 
-// recordsAt returns up to limit durable records from a position on, from memory if they are recent, and whether there are
-// more.
-func (s *Store) recordsAt(at journal.Position, limit int) (records []*events.Record, more bool, err error) {
-	p := s.parts[at.Partition]
+// read returns up to limit durable records that come next, from memory if they are recent, and whether there are more.
+func (s *Store) read(at *following, limit int) (records []*events.Record, more bool, err error) {
+	p := at.part
 	p.mu.Lock()
 	first, last := p.first, p.last
 	stored := last - events.Seq(len(p.tail)) // what is later is in memory
-	if at.Next >= first {
-		for _, t := range p.fromTail(at.Next, limit) {
+	if at.next >= first {
+		for _, t := range p.fromTail(at.next, limit) {
 			records = append(records, t.record)
 		}
+		at.next += events.Seq(len(records))
 	}
 	p.mu.Unlock()
 	switch {
-	case at.Next < first:
-		return nil, false, behind(at, first)
-	case records == nil && at.Next <= stored:
-		if records, err = s.readLog(p, at.Next, stored, limit); err != nil {
+	case at.next < first:
+		return nil, false, behind(journal.Position{Partition: p.id, Next: at.next}, first)
+	case records == nil && at.next <= stored:
+		if records, err = s.readLog(p, at.next, stored, limit); err != nil {
 			return nil, false, err
 		}
+		p.mu.Lock()
+		at.next += events.Seq(len(records))
+		p.mu.Unlock()
 	}
-	return records, at.Next+events.Seq(len(records)) <= last, nil
+	return records, at.next <= last, nil
 }
 
 // readLog reads records from the store.
