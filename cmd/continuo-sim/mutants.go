@@ -25,7 +25,7 @@ func mutants(args []string, out io.Writer) error {
 	only := flags.String("only", "", "hunt these mutants, with commas between; default all")
 	write := flags.String("write", "", "put the table of what was found into this document")
 	limit := flags.Duration("limit", time.Minute, "time that a mutant may take to be found")
-	simulate := flags.Duration("simulate", 0, "part of that for the simulator, the rest is for tests; 0: half of it, negative: none")
+	simulate := flags.Duration("simulate", 0, "part of that for the simulator, the rest is for tests; 0: a third of it, negative: none")
 	list := flags.Bool("list", false, "say what mutants there are")
 	seek := flags.Duration("seek", 0, "simulate seeds for so long, until one fails")
 	first := flags.Uint64("first", 1, "with -seek: the first seed")

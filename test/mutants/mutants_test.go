@@ -22,7 +22,7 @@ var (
 	all      = flag.Bool("all", false, "hunt every mutant, not only those of each run")
 	only     = flag.String("only", "", "hunt these mutants, with commas between")
 	limit    = flag.Duration("limit", time.Minute, "time that a mutant may take to be found")
-	simulate = flag.Duration("simulate", 5*time.Second, "part of that for the simulator; negative: none; 0: half")
+	simulate = flag.Duration("simulate", 5*time.Second, "part of that for the simulator; negative: none; 0: a third")
 )
 
 const root = "../.."

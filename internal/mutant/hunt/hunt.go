@@ -28,7 +28,7 @@ const (
 type Options struct {
 	// Limit is the time that a mutant may take to be found; default 60 s.
 	Limit time.Duration
-	// Simulate is the part of Limit that belongs to the simulator; default half, below 0 nothing. What it leaves is for tests.
+	// Simulate is the part of Limit that belongs to the simulator; default a third, below 0 nothing. What it leaves is for tests.
 	Simulate time.Duration
 }
 
@@ -69,7 +69,7 @@ func New(ctx context.Context, root, dir string, o Options) (*Hunter, error) {
 		o.Limit = time.Minute
 	}
 	if o.Simulate == 0 {
-		o.Simulate = o.Limit / 2
+		o.Simulate = o.Limit / 3
 	}
 	h := &Hunter{root: root, dir: dir, options: o, packages: map[string]*program{}, clean: map[string]error{}}
 	if o.Simulate < 0 {
