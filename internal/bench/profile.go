@@ -124,6 +124,15 @@ func (l *lab) profiled() map[string]string {
 
 func (l *lab) socket(process string) string { return filepath.Join(l.dir, process+".sock") }
 
+// profileMemory writes what the server has in memory now, if profiles are wanted: as a profile of allocations, which has
+// what is in use, too.
+func (l *lab) profileMemory(ctx context.Context, when string) error {
+	if l.options.Profile == "" || l.server == nil {
+		return nil
+	}
+	return ask(ctx, l.socket("server"), "allocs", filepath.Join(l.options.Profile, l.result.Workload+".server."+when+".pprof"))
+}
+
 // profile begins to write profiles of the measured time, if they are wanted, and returns what waits until they are
 // written.
 func (l *lab) profile(ctx context.Context) (finish func() error) {

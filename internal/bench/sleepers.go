@@ -29,6 +29,9 @@ func sleepers(ctx context.Context, l *lab) error {
 	if err != nil {
 		return err
 	}
+	if err := l.profileMemory(ctx, "asleep"); err != nil {
+		return err
+	}
 	r.set("sleepers", float64(count))
 	r.set("memory_bytes_each", float64(after.rss-before.rss)/float64(count))
 	r.set("heap_bytes_each", (after.heap-before.heap)/float64(count))
