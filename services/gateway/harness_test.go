@@ -183,14 +183,23 @@ func project(ctx context.Context, log journal.Journal, model *memory.ReadModel) 
 }
 
 type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu       sync.Mutex
+	b        bytes.Buffer
+	panicked bool
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.panicked = l.panicked || bytes.Contains(p, []byte("panicked"))
 	return l.b.Write(p)
+}
+
+// hasPanic reports whether the log tells of a panic.
+func (l *logBuffer) hasPanic() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.panicked
 }
 
 func (l *logBuffer) String() string {

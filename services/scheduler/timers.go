@@ -16,8 +16,9 @@ const (
 	maxRepeat   = time.Minute
 )
 
-// maxFires bounds the FireTimer commands that are not answered yet.
-const maxFires = 4096
+// maxFires bounds the FireTimer commands that are not answered yet. Commands of clients wait behind them when many timers are due
+// at once, so it is what the engine does in about a tenth of a second.
+const maxFires = 1024
 
 // timer is an armed timer in memory; the wheel has the time at which it is asked for (again).
 type timer struct {
