@@ -19,6 +19,10 @@ func (c *Core) deliver(d Delivery) {
 	if !isTask && d.Activation == nil {
 		return
 	}
+	room := w != nil && w.conn != 0 && !w.draining && (isTask && w.freeTasks > 0 || !isTask && w.freeActivations > 0)
+	if !room && c.holds(d) {
+		return // it was repeated on its way; giving it back would give it to another worker too
+	}
 	switch {
 	case w == nil:
 		c.report.Returned = append(c.report.Returned, d.held())
@@ -37,6 +41,17 @@ func (c *Core) deliver(d Delivery) {
 	default:
 		c.deliverActivation(w, d)
 	}
+}
+
+// holds reports whether the attempt of a delivery, or a later one, is with a worker of this gateway.
+func (c *Core) holds(d Delivery) bool {
+	if open := d.Task; open != nil {
+		t := c.tasks[open.Task]
+		return t != nil && t.Attempt.Attempt >= open.Attempt
+	}
+	open := d.Activation
+	a := c.activations[open.RunID]
+	return a != nil && !a.olderThan(Activation{Activation: open.Activation.Activation, Attempt: open.Activation.Attempt})
 }
 
 func (d *Delivery) held() Held {
