@@ -72,7 +72,7 @@ func run(args []string, out io.Writer) error {
 	fmt.Fprintf(out, "sim: %d seeds, %d steps in %v, %.0f steps/s per core, %d seeds with violations\n",
 		sum.Seeds, sum.Steps, time.Since(began).Round(time.Second), float64(sum.Steps)/(cpu()-spent).Seconds(), sum.Failed)
 	if sum.Failed > 0 {
-		return fmt.Errorf("%d seeds failed; seed %d is the first", sum.Failed, sum.First.Seed)
+		return fmt.Errorf("seeds with violations: %d", sum.FailedSeeds)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 // Regressions are seeds that have shown a bug once. They run first. A seed shows what it showed only as long as the
 // simulator makes the same choices, so every bug has a test of its own, too.
-var Regressions = []uint64{182, 192, 266}
+var Regressions = []uint64{182, 192, 266, 2207, 2298}
 
 // Campaign is many seeds.
 type Campaign struct {
@@ -27,6 +27,8 @@ type Campaign struct {
 // Summary is what came out of a campaign.
 type Summary struct {
 	Seeds, Steps, Runs, Failed int
+	// FailedSeeds are their numbers, in the order in which they ended.
+	FailedSeeds []uint64
 	// First is the failed seed with the lowest number.
 	First *Result
 	// Hash is over the hashes of all seeds in their order; 0 unless all of them ran.
@@ -88,6 +90,7 @@ func (s *Summary) add(r Result) {
 		return
 	}
 	s.Failed++
+	s.FailedSeeds = append(s.FailedSeeds, r.Seed)
 	if s.First == nil || r.Seed < s.First.Seed {
 		s.First = &r
 	}

@@ -119,7 +119,7 @@ func (t tapInbox) Deliver(session events.SessionID, deliveries []inbox.Delivery)
 			w.tracef("delivery %d to %s of gateway %d: %s", d.Number, d.Worker, session, deliveryText(d))
 		}
 	}
-	if w.fault(RefuseDelivery, 30) {
+	if w.fault(RefuseDelivery, 200) {
 		w.tracef("it is refused")
 		return inbox.ErrFull
 	}

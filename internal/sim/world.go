@@ -224,11 +224,10 @@ func (w *world) endStorm() {
 	}
 	w.model.heal()
 	if w.faults&RefuseDelivery != 0 {
-		// Credits that a refused delivery used stay used as long as the worker's stream lives.
-		for _, k := range w.workers {
-			if k.conn != nil {
-				k.conn.cut()
-			}
+		// Credits that a refused delivery used stay used as long as the gateway's session lives: no gateway refuses what it
+		// has granted.
+		for i := range w.server.gateways {
+			w.server.crashGateway(i)
 		}
 	}
 }
