@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/journal"
@@ -91,6 +92,7 @@ func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) er
 	if err != nil {
 		return err
 	}
+	runtime.Gosched() // whoever can run now may have a command, too
 	commands := owner.Take(e.options.Batch)
 	began := e.deps.Clock.Boot()
 	step, err := p.Turn(context.WithoutCancel(ctx), now, commands)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,7 @@ func (g *Gateway) loop(ctx context.Context, tail *journal.Reader, mailbox inbox.
 	defer timer.Stop()
 	var batch []sessions.Input
 	for {
+		runtime.Gosched() // whoever can run now may have an input, too
 		batch = append(batch[:0], g.in.take()...)
 		for _, d := range mailbox.Take(turnDeliveries) {
 			batch = append(batch, sessions.Delivery(delivery(d)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +104,7 @@ func (s *Store) commitLoop() {
 	var spare []*request
 	for {
 		<-c.ready
+		runtime.Gosched() // whoever can run now may have a request, too: fewer and larger batches
 		group, stopping := c.next(spare)
 		if len(group) > 0 {
 			s.commitGroup(group)
