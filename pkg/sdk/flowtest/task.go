@@ -10,8 +10,9 @@ import (
 	"github.com/continuo-dev/continuo/pkg/sdk/task"
 )
 
-// grace is how long, in real time, everybody waits for a task; one that takes longer goes on beside.
-const grace = 50 * time.Millisecond
+// grace is how long, in real time, everybody waits for a task; one that takes longer goes on beside, and virtual time may pass
+// its limits. It is long enough for a busy machine to run a quick task.
+const grace = 250 * time.Millisecond
 
 // Why a task's context has ended.
 var (
