@@ -75,7 +75,7 @@ func (m *Model) open(ctx context.Context) (err error) {
 		return err
 	}
 	const undo = "temp_store(MEMORY)" // what a statement may have to undo is not written to a file
-	if m.writer, err = connect(m.path, 1, wal, normal, ours, undo, "cache_size(-32768)"); err != nil {
+	if m.writer, err = connect(m.path, 1, wal, normal, ours, undo, "cache_size(-8192)"); err != nil {
 		return err
 	}
 	if m.reader, err = connect(m.path, readers, "query_only(1)", ours, "cache_size(-8192)"); err != nil {
