@@ -21,7 +21,8 @@ func (c *Core) deliver(d Delivery) {
 	}
 	room := w != nil && w.conn != 0 && !w.draining && (isTask && w.freeTasks > 0 || !isTask && w.freeActivations > 0)
 	if !room && c.holds(d) {
-		return // it was repeated on its way; giving it back would give it to another worker too
+		c.tellHolder(d) // it was repeated on its way; giving it back would give it to another worker too
+		return
 	}
 	switch {
 	case w == nil:
@@ -54,6 +55,20 @@ func (c *Core) holds(d Delivery) bool {
 	return a != nil && !a.olderThan(Activation{Activation: open.Activation.Activation, Attempt: open.Activation.Attempt})
 }
 
+// tellHolder tells the schedulers who has an attempt that they gave to somebody else, or they would not take it back from
+// who has it.
+func (c *Core) tellHolder(d Delivery) {
+	if open := d.Task; open != nil {
+		if t := c.tasks[open.Task]; t.worker.ID != d.Worker {
+			c.report.Running = append(c.report.Running, t.held())
+		}
+		return
+	}
+	if a := c.activations[d.Activation.RunID]; a.worker.ID != d.Worker {
+		c.report.Running = append(c.report.Running, a.held())
+	}
+}
+
 func (d *Delivery) held() Held {
 	if t := d.Task; t != nil {
 		return Held{Worker: d.Worker, Namespace: t.Namespace, WorkflowID: t.WorkflowID, RunID: t.Task.Run, Step: t.Task.Step, Attempt: t.Attempt}
@@ -76,6 +91,7 @@ func (c *Core) deliverActivation(w *worker, d Delivery) {
 	}
 	if a := c.activations[open.RunID]; a != nil {
 		if !a.olderThan(ref) {
+			c.tellHolder(d)
 			c.report.credit(w.ID, 0, 1)
 			return
 		}

@@ -97,6 +97,7 @@ func (c *Core) deliverTask(w *worker, d Delivery) {
 	}
 	if t := c.tasks[open.Task]; t != nil {
 		if t.Attempt.Attempt >= open.Attempt {
+			c.tellHolder(d)
 			c.report.credit(w.ID, 1, 0) // a second delivery of what is here already
 			return
 		}

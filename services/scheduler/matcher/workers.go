@@ -65,6 +65,11 @@ type claim struct {
 	activation uint64
 }
 
+// before reports whether an attempt is older than the claimed one of the same task or run.
+func (h Held) before(c claim) bool {
+	return h.Activation < c.activation || h.Activation == c.activation && h.Attempt < c.attempt
+}
+
 // maxClaims bounds what workers may say to hold before it is seen open. What is above may be delivered twice, as after a
 // loss.
 const maxClaims = 1_000_000
@@ -169,6 +174,9 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 	e := m.entries[key]
 	switch {
 	case e == nil:
+		if old, ok := m.claims[key]; ok && h.before(old) {
+			return false // somebody has a later one
+		}
 		if len(m.claims) < maxClaims {
 			m.claims[key] = claim{session: id, worker: h.Worker, attempt: h.Attempt, activation: h.Activation}
 			s.claimed = append(s.claimed, key)
