@@ -43,6 +43,7 @@ type auditor struct {
 	parts      []partAudit
 	runs       map[events.RunID]*runAudit
 	order      []*runAudit // by their first record
+	again      map[events.RunID]bool
 	touched    [][]*runAudit
 	rowBytes   []byte
 }
@@ -93,7 +94,7 @@ type taskAudit struct {
 
 func newAuditor(w *world) *auditor {
 	return &auditor{
-		w: w, parts: make([]partAudit, w.tuning.partitions), runs: map[events.RunID]*runAudit{}, touched: make([][]*runAudit, w.tuning.partitions),
+		w: w, parts: make([]partAudit, w.tuning.partitions), runs: map[events.RunID]*runAudit{}, again: map[events.RunID]bool{}, touched: make([][]*runAudit, w.tuning.partitions),
 	}
 }
 
@@ -143,7 +144,8 @@ func (a *auditor) header(p events.Partition, r *events.Record) {
 func (a *auditor) run(r *events.Record) {
 	run := a.runs[r.RunID]
 	if run != nil && run.isPurged && r.First == 1 {
-		// A start that is repeated after the run was forgotten starts it anew.
+		// A start that is repeated after the run was forgotten starts it anew, and a gateway may remember the first end.
+		a.again[r.RunID] = true
 		a.order = slices.DeleteFunc(a.order, func(old *runAudit) bool { return old == run })
 		a.touched[r.Partition] = slices.DeleteFunc(a.touched[r.Partition], func(old *runAudit) bool { return old == run })
 		run = nil

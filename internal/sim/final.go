@@ -48,6 +48,7 @@ func (a *auditor) answered(r *request, answer events.Answer) {
 func (a *auditor) told(c *client, e events.Event, status events.Status) {
 	run := a.runs[c.run]
 	switch {
+	case a.again[c.run]:
 	case run == nil || run.status.Open():
 		a.w.violate("results", "a client is told that run %s is %s, and it is open", c.run, status)
 	case run.status != status || e != nil && !reflect.DeepEqual(e, run.end):
