@@ -15,7 +15,7 @@ PKG     ?= $(shell go list ./... | grep -v /test/)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo test test-race proof sim sim-verify mutants chaos powercut rot overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
+.PHONY: help build demo test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ powercut: ## CUTS=50 power cuts under load on an ext4 loop device (root)
 
 rot: ## FLIPS=500 bit flips and truncations of a stopped store
 	@go test -count=1 -timeout 3h ./test/rot -flips $(or $(FLIPS),500) -v
+
+diskfull: ## a disk that fills up, is full, fails (root)
+	@go test -count=1 -timeout 1h ./test/diskfull -v
 
 overload: ## three times the capacity for T=1m, a herd of timers, a run with many signals
 	@go test -count=1 -timeout 2h ./test/overload -for $(or $(T),1m) -v
