@@ -73,11 +73,13 @@ func (e *Engine) own(ctx context.Context, id events.Partition) error {
 	if err := e.commit(ctx, p, owner, p.begin(now)); err != nil {
 		return err
 	}
+	var quiet patience
+	defer quiet.end()
 	for {
 		if err := e.turn(ctx, p, owner); err != nil {
 			return err
 		}
-		if err := p.wait(ctx, owner); err != nil {
+		if err := quiet.wait(ctx, owner, p.idle()); err != nil {
 			if ctx.Err() != nil {
 				return p.leave(context.WithoutCancel(ctx))
 			}
@@ -149,20 +151,41 @@ func (e *Engine) sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// wait returns when a command waits or something may be due.
-func (p *partition) wait(ctx context.Context, owner journal.Owner) error {
+// idle is how long the partition may wait for a command before its next turn is due.
+func (p *partition) idle() time.Duration {
+	if p.unflushed > 0 {
+		return flushEvery
+	}
+	return sweepEvery
+}
+
+// patience bounds waits for commands. One deadline serves all waits until it is over: one for each would cost about as much as
+// a turn.
+type patience struct {
+	until  context.Context
+	cancel context.CancelFunc
+	most   time.Duration
+}
+
+// wait returns when a command waits or something may be due, after at most so long.
+func (w *patience) wait(ctx context.Context, owner journal.Owner, most time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	idle := sweepEvery
-	if p.unflushed > 0 {
-		idle = flushEvery
+	if w.until == nil || w.until.Err() != nil || w.most > most {
+		w.end()
+		w.until, w.cancel = context.WithTimeout(ctx, most)
+		w.most = most
 	}
-	until, cancel := context.WithTimeout(ctx, idle)
-	defer cancel()
-	err := owner.Wait(until)
+	err := owner.Wait(w.until)
 	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}
 	return err
+}
+
+func (w *patience) end() {
+	if w.cancel != nil {
+		w.cancel()
+	}
 }

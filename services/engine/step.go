@@ -52,12 +52,7 @@ func (s *Stepper) Turn(ctx context.Context) error {
 }
 
 // Idle returns how long the partition may wait for a command before its next turn is due.
-func (s *Stepper) Idle() time.Duration {
-	if s.core.unflushed > 0 {
-		return flushEvery
-	}
-	return sweepEvery
-}
+func (s *Stepper) Idle() time.Duration { return s.core.idle() }
 
 // Leave writes all rows and ends the ownership, as a planned end does.
 func (s *Stepper) Leave(ctx context.Context) error {

@@ -12,64 +12,67 @@ import (
 // Wheel holds one time per key. The zero value is not usable; see [New]. It has no bound of its own: whoever fills it
 // decides what is near enough to be held.
 type Wheel[K comparable] struct {
-	heap  []slot[K]
-	index map[K]int
+	heap  []*slot[K]
+	index map[K]*slot[K]
 	sets  uint64
 }
 
+// slot is where a key is in the heap: moving it does not touch the index.
 type slot[K comparable] struct {
 	at    events.Time
 	order uint64
 	key   K
+	place int
 }
 
 // New returns an empty wheel.
-func New[K comparable]() *Wheel[K] { return &Wheel[K]{index: make(map[K]int)} }
+func New[K comparable]() *Wheel[K] { return &Wheel[K]{index: make(map[K]*slot[K])} }
 
 // Len returns the number of keys.
 func (w *Wheel[K]) Len() int { return len(w.heap) }
 
 // At returns the time of a key; ok is false if it has none.
 func (w *Wheel[K]) At(key K) (at events.Time, ok bool) {
-	i, ok := w.index[key]
-	if !ok {
+	s := w.index[key]
+	if s == nil {
 		return 0, false
 	}
-	return w.heap[i].at, true
+	return s.at, true
 }
 
 // Set gives a key a time, in place of the one it had.
 func (w *Wheel[K]) Set(key K, at events.Time) {
 	w.sets++
-	i, ok := w.index[key]
-	if !ok {
-		i = len(w.heap)
-		w.heap = append(w.heap, slot[K]{})
+	s := w.index[key]
+	if s == nil {
+		s = &slot[K]{key: key, place: len(w.heap)}
+		w.index[key] = s
+		w.heap = append(w.heap, s)
 	}
-	w.put(i, slot[K]{at: at, order: w.sets, key: key})
-	if !w.up(i) {
-		w.down(i)
-	}
+	s.at, s.order = at, w.sets
+	w.settle(s.place)
 }
 
 // Remove forgets a key and reports whether it had a time.
 func (w *Wheel[K]) Remove(key K) bool {
-	i, ok := w.index[key]
-	if !ok {
+	s := w.index[key]
+	if s == nil {
 		return false
 	}
+	w.forget(s)
+	return true
+}
+
+func (w *Wheel[K]) forget(s *slot[K]) {
 	last := len(w.heap) - 1
 	moved := w.heap[last]
-	w.heap[last] = slot[K]{}
+	w.heap[last] = nil
 	w.heap = w.heap[:last]
-	delete(w.index, key)
-	if i < last {
-		w.put(i, moved)
-		if !w.up(i) {
-			w.down(i)
-		}
+	delete(w.index, s.key)
+	if s.place < last {
+		w.put(s.place, moved)
+		w.settle(s.place)
 	}
-	return true
 }
 
 // Next returns the earliest time; ok is false if the wheel is empty.
@@ -85,18 +88,25 @@ func (w *Wheel[K]) Pop(now events.Time) (key K, ok bool) {
 	if len(w.heap) == 0 || w.heap[0].at > now {
 		return key, false
 	}
-	key = w.heap[0].key
-	w.Remove(key)
-	return key, true
+	first := w.heap[0]
+	w.forget(first)
+	return first.key, true
 }
 
-func (w *Wheel[K]) put(i int, s slot[K]) {
+func (w *Wheel[K]) put(i int, s *slot[K]) {
 	w.heap[i] = s
-	w.index[s.key] = i
+	s.place = i
+}
+
+// settle moves what is at i to where it belongs.
+func (w *Wheel[K]) settle(i int) {
+	if !w.up(i) {
+		w.down(i)
+	}
 }
 
 func (w *Wheel[K]) less(i, j int) bool {
-	a, b := &w.heap[i], &w.heap[j]
+	a, b := w.heap[i], w.heap[j]
 	return a.at < b.at || a.at == b.at && a.order < b.order
 }
 

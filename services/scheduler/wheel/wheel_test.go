@@ -14,7 +14,7 @@ type plain struct{ entries []slot[int] }
 
 func (p *plain) set(key int, at events.Time, order uint64) {
 	p.remove(key)
-	p.entries = append(p.entries, slot[int]{at, order, key})
+	p.entries = append(p.entries, slot[int]{at: at, order: order, key: key})
 	slices.SortFunc(p.entries, func(a, b slot[int]) int {
 		if a.at != b.at {
 			return int(a.at - b.at)
