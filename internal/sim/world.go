@@ -211,7 +211,7 @@ func (w *world) over() bool {
 			return false
 		}
 	}
-	return w.audit.open == 0
+	return w.audit.open == w.audit.forgotten()
 }
 
 // endStorm begins the calm: what is broken is made whole, and nothing breaks from now on.
