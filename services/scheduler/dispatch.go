@@ -61,7 +61,7 @@ func (s *Scheduler) openTask(now events.Time, p *part, r *events.Record, e event
 	item := matcher.Item{Partition: p.id, From: r.Seq, Opened: r.Time}
 	if e.Attempt > 1 {
 		old, ok := s.matcher.Item(matcher.ID{Run: e.Task.Run, Step: e.Task.Step})
-		item.TimesOut = ok && old.TimesOut
+		item.TimesOut = !ok || old.TimesOut // of one that is not in memory nothing is known
 		if !ok || old.StartBy != 0 {
 			s.disarm(p, e.Task.Run, events.TimerID{Kind: events.TimerScheduleToStart, Step: e.Task.Step, Attempt: e.Attempt - 1})
 		}
