@@ -241,6 +241,54 @@ func TestEngineWaitsWhileTheClockIsInDoubt(t *testing.T) {
 	})
 }
 
+// lateOwner lets time pass and a command arrive between the begin of a turn and its look into the mailbox.
+type lateOwner struct {
+	journal.Owner
+	meanwhile func()
+}
+
+func (o lateOwner) Take(limit int) []events.Envelope {
+	o.meanwhile()
+	return o.Owner.Take(limit)
+}
+
+// TestTimerAskedForDuringATurnIsDue has a timer come due, and asked for, just when a turn has begun.
+func TestTimerAskedForDuringATurnIsDue(t *testing.T) {
+	t.Parallel()
+	store, clock := memory.New(memory.Options{Partitions: 1}), clocktest.NewManual(begin)
+	e, err := New(Deps{
+		Log: store.Journal(), Runs: store.RunStore(), Archive: store.Archive(), Blobs: store.Blobs(),
+		Clock: clock, Logger: slog.New(slog.DiscardHandler),
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.Own(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	const limit = time.Second
+	send(t, store, to(1, events.StartWorkflow{Type: "w", RunTimeout: limit}))
+	if err := s.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.owner = lateOwner{s.owner, func() {
+		clock.Advance(limit)
+		send(t, store, to(1, events.FireTimer{Timer: events.TimerID{Kind: events.TimerRunTimeout}}))
+	}}
+	if err := s.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	records, _, err := store.Archive().History(t.Context(), 0, runID(1), 1, 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := kinds(records...); !strings.HasSuffix(got, "RunTimedOut") {
+		t.Fatalf("the timer was refused: %s", got)
+	}
+}
+
 func TestNewRefusesMissingParts(t *testing.T) {
 	t.Parallel()
 	store := memory.New(memory.Options{Partitions: 1})

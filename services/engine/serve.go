@@ -96,6 +96,9 @@ func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) er
 	}
 	runtime.Gosched() // whoever can run now may have a command, too
 	commands := owner.Take(e.options.Batch)
+	if later, err := e.guard.now(); err == nil {
+		now = later // a timer that was asked for since is due: at an earlier time it would be asked for in vain
+	}
 	began := e.deps.Clock.Boot()
 	step, err := p.Turn(context.WithoutCancel(ctx), now, commands)
 	if err != nil {
