@@ -157,6 +157,9 @@ func (m *Model) checkpoint(ctx context.Context) error {
 	if err := os.Remove(m.path + sumsSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	// A checkpoint that does not end may have moved pages that the write-ahead log forgets: the next one sums them all.
+	before := m.sums
+	m.sums = nil
 	var busy, frames, moved int
 	if err := m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
 		return m.failed(err)
@@ -164,7 +167,7 @@ func (m *Model) checkpoint(ctx context.Context) error {
 	if busy != 0 {
 		return errors.New("the read model is in use elsewhere")
 	}
-	next, err := m.sums.after(m.path, pages)
+	next, err := before.after(m.path, pages)
 	if err != nil {
 		return m.failed(damagedFile(m.path, "its pages cannot be read: %v", err))
 	}
