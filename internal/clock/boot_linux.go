@@ -24,20 +24,23 @@ const wallDrift = time.Millisecond
 // boot is CLOCK_BOOTTIME, which unlike Go's monotonic clock goes on while the machine is suspended. Reading it is a system
 // call, and reading the other two is not: while they stay together nothing was suspended.
 func boot() time.Duration {
-	now := time.Now()
-	mono := now.Sub(began)
-	wall := time.Duration(now.UnixNano()) - mono
-	last := lastRead.Load()
-	if last != nil && (wall-last.wall).Abs() < wallDrift {
-		return mono + last.boot
+	for {
+		now := time.Now()
+		mono := now.Sub(began)
+		wall := time.Duration(now.UnixNano()) - mono
+		last := lastRead.Load()
+		if last != nil && (wall-last.wall).Abs() < wallDrift {
+			return mono + last.boot
+		}
+		next := &offsets{wall: wall, boot: readBoot() - time.Since(began)}
+		if last != nil {
+			// What the reading of two clocks one after the other makes too small must not let the time fall.
+			next.boot = max(next.boot, last.boot)
+		}
+		if lastRead.CompareAndSwap(last, next) { // else somebody has seen a time that next does not know
+			return mono + next.boot
+		}
 	}
-	next := &offsets{wall: wall, boot: readBoot() - time.Since(began)}
-	if last != nil {
-		// What the reading of two clocks one after the other makes too small must not let the time fall.
-		next.boot = max(next.boot, last.boot)
-	}
-	lastRead.Store(next)
-	return mono + next.boot
 }
 
 func readBoot() time.Duration {
