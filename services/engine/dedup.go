@@ -199,15 +199,14 @@ func keeps(a events.Answer) bool {
 }
 
 // asked returns the answer given before to the same request. One that names no run may have been done by an earlier run of
-// the workflow id: when its answer was lost with a connection it comes again, and a newer run may have begun meanwhile.
+// the workflow id: when its answer was lost with a connection it comes again, and a newer run may have begun meanwhile. Who
+// asks for a run with the id of a request is told the run that did it.
 func (p *partition) asked(ctx context.Context, e *entry, env events.Envelope) (events.Answer, bool, error) {
 	if env.RequestID == "" {
 		return events.Answer{}, false, nil
 	}
-	switch env.Command.(type) {
-	case events.StartWorkflow, events.GetRun:
+	if _, ok := env.Command.(events.StartWorkflow); ok {
 		return events.Answer{}, false, nil
-	default:
 	}
 	run := e.id
 	for hops := 0; ; hops++ {

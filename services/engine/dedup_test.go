@@ -190,6 +190,8 @@ func TestRepeatedRequestMeetsANewerRun(t *testing.T) {
 				a := d.one(request)
 				equal(t, "repeated", codes([]events.Answer{a}), "ok+")
 				equal(t, "run", a.RunID, runID(1))
+				equal(t, "who did it", d.one(requested(toNewest(to(1, events.GetRun{})), "order-17")).RunID, runID(1))
+				equal(t, "who did another", d.one(requested(toNewest(to(1, events.GetRun{})), "order-18")).RunID, runID(n))
 				equal(t, "history", d.history(n), "RunStarted ActivationScheduled")
 			}
 			named := request

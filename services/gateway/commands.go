@@ -123,8 +123,11 @@ func (g *Gateway) signal(ctx context.Context, r *apiv1.SignalWorkflowRequest) (*
 	}
 	if len(signal.Input.Data) > events.InlinePayloadBytes {
 		if env.RunID.IsZero() {
-			// A blob belongs to a run, so the run has to be known before.
-			reply, err := g.getRun(ctx, target{env.Namespace, env.WorkflowID, env.RunID})
+			// A blob belongs to a run, so the run has to be known before: for a repeated request the one that did it.
+			if err := requestedBy(ctx, &env); err != nil {
+				return nil, err
+			}
+			reply, err := g.getRun(ctx, target{env.Namespace, env.WorkflowID, env.RunID}, env.RequestID)
 			if err != nil {
 				return nil, err
 			}
@@ -196,11 +199,8 @@ func (g *Gateway) steer(ctx context.Context, env events.Envelope) (run string, t
 	if err := g.admit(); err != nil {
 		return "", nil, err
 	}
-	if key := idempotencyKeyOf(ctx); env.RequestID == "" && key != "" {
-		env.RequestID = events.RequestID(key)
-		if err := env.RequestID.Validate(); err != nil {
-			return "", nil, &events.Error{Code: events.BadIDCode, Message: "Idempotency-Key: " + err.Error()}
-		}
+	if err := requestedBy(ctx, &env); err != nil {
+		return "", nil, err
 	}
 	reply, err := g.ask(ctx, env)
 	if errors.Is(err, errAccepted) {
@@ -212,13 +212,26 @@ func (g *Gateway) steer(ctx context.Context, env events.Envelope) (run string, t
 	return reply.Answer.RunID.String(), tokenOf(reply), nil
 }
 
+// requestedBy takes the request id from the caller's header, unless the request has one.
+func requestedBy(ctx context.Context, env *events.Envelope) error {
+	if key := idempotencyKeyOf(ctx); env.RequestID == "" && key != "" {
+		env.RequestID = events.RequestID(key)
+		if err := env.RequestID.Validate(); err != nil {
+			return &events.Error{Code: events.BadIDCode, Message: "Idempotency-Key: " + err.Error()}
+		}
+	}
+	return nil
+}
+
 func tokenOf(reply sessions.Reply) *apiv1.Token {
 	return &apiv1.Token{Partition: uint32(reply.Partition), Seq: uint64(reply.Seq)}
 }
 
-// getRun asks the engine, through the log, for a run.
-func (g *Gateway) getRun(ctx context.Context, t target) (sessions.Reply, error) {
-	reply, err := g.ask(ctx, events.Envelope{Namespace: t.namespace, WorkflowID: t.workflow, RunID: t.run, Command: events.GetRun{}})
+// getRun asks the engine, through the log, for a run. With the id of a request that was done before it is the run that did it.
+func (g *Gateway) getRun(ctx context.Context, t target, request events.RequestID) (sessions.Reply, error) {
+	reply, err := g.ask(ctx, events.Envelope{
+		Namespace: t.namespace, WorkflowID: t.workflow, RunID: t.run, RequestID: request, Command: events.GetRun{},
+	})
 	if errors.Is(err, errAccepted) {
 		err = context.DeadlineExceeded
 	}

@@ -59,7 +59,7 @@ func (g *Gateway) catchUp(ctx context.Context, t target) error {
 	if err := g.admit(); err != nil {
 		return err
 	}
-	reply, err := g.getRun(ctx, t)
+	reply, err := g.getRun(ctx, t, "")
 	if err != nil {
 		if e, ok := errors.AsType[*events.Error](err); ok && e.Code == events.NotFound {
 			return notFound(t)

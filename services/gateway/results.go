@@ -53,7 +53,7 @@ func (g *Gateway) result(ctx context.Context, r *apiv1.GetResultRequest) (*apiv1
 	}
 	if t.run.IsZero() {
 		// Which run is the newest only the engine knows for sure.
-		reply, err := g.getRun(ctx, t)
+		reply, err := g.getRun(ctx, t, "")
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +139,7 @@ func (g *Gateway) endedBefore(ctx context.Context, t target, from events.Seq) (*
 	case !errors.Is(err, readmodel.ErrNotFound):
 		return nil, fmt.Errorf("read the run: %w", err)
 	}
-	reply, err := g.getRun(ctx, t)
+	reply, err := g.getRun(ctx, t, "")
 	if err != nil || reply.Answer.Ended == 0 {
 		return nil, err
 	}
