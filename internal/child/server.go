@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -102,11 +103,19 @@ func (s *Server) get(ctx context.Context, path string) (status int, body string)
 	return answer.StatusCode, string(text)
 }
 
+// triedPorts counts the ports that this process has looked at.
+var triedPorts atomic.Int64
+
 // freePorts returns loopback addresses that nobody listens on now. They lie below the range from which the kernel takes
 // ports for outgoing connections, which could take the port of a server while it is down.
 func freePorts(n int) ([]string, error) {
 	var found []string
-	for port := 20000 + os.Getpid()*7%9000; port < 32000 && len(found) < n; port++ {
+	first := 20000 + os.Getpid()*7%9000
+	for len(found) < n {
+		port := first + int(triedPorts.Add(1)) // servers that start side by side must not find the same one
+		if port >= 32000 {
+			break
+		}
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		listener, err := net.Listen("tcp", addr) //nolint:noctx // answers at once
 		if err != nil {

@@ -10,13 +10,18 @@ import (
 
 // Parameters of the admission of clients' commands.
 const (
-	// admissionTarget is how long the quickest answer may take until the engine counts as overloaded.
+	// admissionTarget is how long the quickest answer may take until the engine counts as overloaded, or admissionSlack times what it
+	// takes when nobody else waits, if that is more.
 	admissionTarget = 20 * time.Millisecond
+	admissionSlack  = 4
 	// admissionWindow is the time over which answers are measured.
 	admissionWindow = 100 * time.Millisecond
-	// admissionLeast is how many commands are always let in at a time: what a few programs with calls side by side have open is no
-	// overload, however slow the engine is.
-	admissionLeast = 128
+	// admissionLeast is how many commands are always let in at a time, however slow the engine is.
+	admissionLeast = 32
+	// admissionProbe is how often, while there is a bound, only admissionAlone are let in for two windows, to see how quick an answer
+	// is then.
+	admissionProbe = 10 * time.Second
+	admissionAlone = 8
 )
 
 // admission bounds the commands of clients that wait for the engine by what the engine gets done, so that what is let in is
@@ -25,11 +30,20 @@ const (
 // It is the idea of CoDel: a queue that drains now and then is good however long it was, and one in which even the quickest waits
 // is not. When even the quickest answer of a window took longer than the target, as many commands are let in at a time as the engine
 // has answered per target. When answers are quick again the bound grows, and goes when nothing was refused for a window.
-// Commands of workers are never refused: they are work that was let in before.
+//
+// An engine on a slow disk takes long for every answer and many at a time, which is no overload: so the target follows the answers of
+// an engine that has little to do. While there is a bound that is not to be seen, and is looked for now and then.
+//
+// Commands of workers are never refused: they are work that was let in before. Nor is the question whether a run is there, on
+// which those depend who wait for results.
 type admission struct {
 	mu       sync.Mutex
 	inFlight int
-	bound    int // 0 means none
+	bound    int           // 0 means none
+	base     time.Duration // the quickest answer with little to do
+	probed   time.Duration // when the last probe ended, or the bound began
+	probing  int           // the window of a probe: 1 until those before it are answered, 2 to measure
+	before   int           // the bound before the probe
 	// Of the present window:
 	began    time.Duration
 	answered int
@@ -88,14 +102,47 @@ func (a *admission) roll(now time.Duration) {
 		return
 	}
 	switch {
+	case a.probing > 0:
+		a.probe(now)
 	case a.answered == 0: // nothing is known; a bound that holds goes on
-	case a.quickest > admissionTarget:
-		perTarget := float64(a.answered) * float64(admissionTarget) / float64(length)
+	case a.quickest > a.target():
+		if a.bound == 0 {
+			a.probed = now
+		}
+		perTarget := float64(a.answered) * float64(a.target()) / float64(length)
 		a.bound = max(int(perTarget), admissionLeast)
 	case a.bound > 0 && a.refused > 0:
 		a.bound += a.bound/8 + 1
 	default:
 		a.bound = 0
+		a.learn()
+	}
+	if a.bound > 0 && a.probing == 0 && now-a.probed >= admissionProbe {
+		a.probing, a.before, a.bound = 1, a.bound, admissionAlone
 	}
 	a.began, a.answered, a.refused, a.quickest = now, 0, 0, 0
+}
+
+func (a *admission) target() time.Duration { return max(admissionTarget, admissionSlack*a.base) }
+
+// learn lets the base follow the quickest answer of a window without a bound: down at once, up slowly.
+func (a *admission) learn() {
+	if a.base == 0 || a.quickest < a.base {
+		a.base = a.quickest
+		return
+	}
+	a.base += (a.quickest - a.base) / 32
+}
+
+// probe ends a window of a probe.
+func (a *admission) probe(now time.Duration) {
+	switch {
+	case a.probing == 1:
+		a.probing = 2
+		return
+	case a.answered == 0:
+		return // it takes longer than a window
+	}
+	a.base = a.quickest
+	a.probing, a.probed, a.bound = 0, now, a.before
 }

@@ -134,6 +134,15 @@ func (c *clientConn) begin(m *apiv1.ClientCall) error {
 		})}})
 		return nil
 	}
+	if isCommand(m) {
+		// What is refused for load costs as little as can be: neither a goroutine nor a look at the request.
+		if err := c.gateway.admission.full(c.gateway.deps.Clock.Boot()); err != nil {
+			c.mu.Unlock()
+			c.gateway.metrics.request("refused", events.Overloaded, 0)
+			c.respond(m.GetCall(), &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Error{Error: wire.ToCallError(wire.AsError(err))}})
+			return nil
+		}
+	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.open[m.GetCall()] = cancel
 	c.mu.Unlock()
@@ -150,6 +159,16 @@ func (c *clientConn) begin(m *apiv1.ClientCall) error {
 		c.signal()
 	})
 	return nil
+}
+
+// isCommand reports whether a call asks for a command, which waits for the engine.
+func isCommand(m *apiv1.ClientCall) bool {
+	switch m.GetRequest().(type) {
+	case *apiv1.ClientCall_Start, *apiv1.ClientCall_Signal, *apiv1.ClientCall_Cancel, *apiv1.ClientCall_Terminate:
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *clientConn) respond(call uint64, r *apiv1.ClientResponse) {

@@ -57,6 +57,7 @@ var cases = map[string]func(t *testing.T, s *fixture.Suite){
 	"calls open in a Go client; on a client's stream": openCalls,
 	"calls open in a server":                          serverCalls,
 	"streams of clients and workers":                  streams,
+	"client commands that wait for the engine":        waitingCommands,
 	"client commands waiting in a partition":          waitingCommands,
 	"partitions":                                      partitions,
 }

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
+	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 	"github.com/continuo-dev/continuo/test/fixture"
 )
 
@@ -123,12 +126,16 @@ func openCalls(t *testing.T, _ *fixture.Suite) {
 func serverCalls(t *testing.T, _ *fixture.Suite) {
 	s := fixture.Start(t)
 	s.Worker(t, code()...)
-	id := open(t, s)
 	const most, each = 20_000, 4_000
 	var all []*clientStream
-	for range most / each {
+	for i := range most / each {
+		// A run each: its partition is asked whether it is there, by all of them at once.
+		id := fmt.Sprint("server calls/", i)
+		_, err := waiter.Start(t.Context(), s.Client, flow.None{}, flow.ID(id))
+		must(t, err)
 		stream := connect(t, s)
 		stream.wait(t, id, each)
+		stream.keep(t, id)
 		all = append(all, stream)
 	}
 	list := func() error {
@@ -139,6 +146,7 @@ func serverCalls(t *testing.T, _ *fixture.Suite) {
 		e := asError(list())
 		return e != nil && e.Code == events.Overloaded && strings.Contains(e.Message, fmt.Sprint(most)) && e.RetryAfterMs > 0, fmt.Sprint(e)
 	})
+	all[0].kept.Store(false)
 	all[0].abandon(t, 1)
 	fixture.Eventually(t, 5*time.Second, func() (bool, string) {
 		err := list()
@@ -147,17 +155,54 @@ func serverCalls(t *testing.T, _ *fixture.Suite) {
 }
 
 func streams(t *testing.T, _ *fixture.Suite) {
-	s := fixture.Start(t) // its client has one stream
-	for i := range 1_999 {
+	s := fixture.Start(t) // its two clients have a stream each
+	for i := range 1_998 {
 		if err := tryConnect(t, s); err != nil {
-			t.Fatalf("stream %d: %v", i+2, err)
+			t.Fatalf("stream %d: %v", i+3, err)
 		}
 	}
 	expect(t, tryConnect(t, s), events.Overloaded, "2000")
 }
 
-func waitingCommands(t *testing.T, s *fixture.Suite) {
-	_ = s
+// waitingCommands sends far more commands at once than a partition holds: what is refused is refused for load, with a time to try
+// again, and the rest is done. How many are refused depends on how quick the engine is; the exact bounds are held by
+// journaltest (ClientsAreBounded) and by the tests of the gateway's admission.
+func waitingCommands(t *testing.T, _ *fixture.Suite) {
+	s := fixture.Start(t)
+	s.Worker(t, code()...)
+	id := open(t, s)
+	const each = 4_000
+	var all []*clientStream
+	for range 4 {
+		all = append(all, connect(t, s))
+	}
+	for _, stream := range all {
+		r := &apiv1.ConnectRequest{}
+		for range each {
+			stream.next++
+			r.Calls = append(r.Calls, &apiv1.ClientCall{Call: stream.next, Request: &apiv1.ClientCall_Signal{
+				Signal: &apiv1.SignalWorkflowRequest{WorkflowId: id, Name: "limits.Many", RequestId: fmt.Sprintf("%p/%d", stream, stream.next)},
+			}})
+		}
+		must(t, stream.Send(r))
+	}
+	codes := map[events.Code]int{}
+	for _, stream := range all {
+		for range each {
+			r := stream.receive(t)
+			if r.GetError() == nil {
+				codes[events.OK]++
+				continue
+			}
+			e := wire.FromCallError(r.GetError())
+			if codes[e.Code]++; e.Code == events.Overloaded && e.RetryAfterMs <= 0 {
+				t.Fatalf("a refusal does not say when to try again: %v", e)
+			}
+		}
+	}
+	if codes[events.OK] == 0 || codes[events.OK]+codes[events.Overloaded]+codes[events.InboxFull] != len(all)*each {
+		t.Errorf("the commands are answered %v", codes)
+	}
 }
 
 // clientStream is a client's stream without the SDK, which would keep the limits by itself.
@@ -165,6 +210,8 @@ type clientStream struct {
 	apiv1.ClientService_ConnectClient
 	next      uint64
 	responses []*apiv1.ClientResponse
+	kept      atomic.Bool
+	send      sync.Mutex
 }
 
 func tryConnect(t *testing.T, s *fixture.Suite) error {
@@ -192,6 +239,8 @@ func connect(t *testing.T, s *fixture.Suite) *clientStream {
 // wait opens n calls that wait for the end of a run.
 func (c *clientStream) wait(t *testing.T, id string, n int) {
 	t.Helper()
+	c.send.Lock()
+	defer c.send.Unlock()
 	for range n {
 		c.next++
 		must(t, c.Send(&apiv1.ConnectRequest{Calls: []*apiv1.ClientCall{{Call: c.next, Request: &apiv1.ClientCall_Result{
@@ -200,8 +249,25 @@ func (c *clientStream) wait(t *testing.T, id string, n int) {
 	}
 }
 
+// keep reads the answers and asks again for each that did not wait: a busy machine may be too slow for one.
+func (c *clientStream) keep(t *testing.T, id string) {
+	t.Helper()
+	c.kept.Store(true)
+	go func() {
+		for {
+			batch, err := c.Recv()
+			if err != nil || !c.kept.Load() {
+				return
+			}
+			c.wait(t, id, len(batch.GetResponses()))
+		}
+	}()
+}
+
 func (c *clientStream) abandon(t *testing.T, call uint64) {
 	t.Helper()
+	c.send.Lock()
+	defer c.send.Unlock()
 	must(t, c.Send(&apiv1.ConnectRequest{Calls: []*apiv1.ClientCall{{Call: call, Request: &apiv1.ClientCall_Abandon{Abandon: &apiv1.Abandon{}}}}}))
 }
 

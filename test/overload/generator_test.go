@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/internal/wire"
@@ -27,21 +28,23 @@ type plan struct {
 	// Skip is how long at the beginning nothing is counted.
 	Skip time.Duration
 	Tag  string // makes the workflow ids unique
+	// Wait says that a start is answered by the end of its run.
+	Wait bool
 }
 
 // result is what came out.
 type result struct {
 	Sent, Accepted, Refused, Failed int
 	// Seconds is how long it took in all, without the skipped part.
-	Seconds           float64
-	P50, P99, Max     float64 // ms until a start was accepted
-	RefusedP99        float64 // ms until a start was refused
-	RefusedMax        float64
-	WithoutRetryAfter int // refusals that did not say when to try again
-	FirstFailure      string
-	Behind            float64 // ms by which the generator itself was late with a start, p99
-	Unanswered        int
-	AcceptedPerSecond float64
+	Seconds                float64
+	P50, P99, Max          float64 // ms until a start was accepted
+	RefusedP50, RefusedP99 float64 // ms until a start was refused
+	RefusedMax             float64
+	WithoutRetryAfter      int // refusals that did not say when to try again
+	FirstFailure           string
+	Behind                 float64 // ms by which the generator itself was late with a start, p99
+	Unanswered             int
+	AcceptedPerSecond      float64
 }
 
 // generate is the role of a generator: the plan is in the environment, the result goes to the file named there.
@@ -154,6 +157,10 @@ func (g *generator) closed(began time.Time) {
 func (g *generator) send(n int, due func(i int) time.Time) {
 	r := &apiv1.ConnectRequest{}
 	now := time.Now()
+	var wait *durationpb.Duration
+	if g.plan.Wait {
+		wait = durationpb.New(wire.MaxWait)
+	}
 	g.mu.Lock()
 	for i := range n {
 		g.next++
@@ -165,6 +172,7 @@ func (g *generator) send(n int, due func(i int) time.Time) {
 		}
 		r.Calls = append(r.Calls, &apiv1.ClientCall{Call: g.next, Request: &apiv1.ClientCall_Start{Start: &apiv1.StartWorkflowRequest{
 			Type: oneTask.Name(), WorkflowId: fmt.Sprintf("%s/%d", g.plan.Tag, g.next), Input: &apiv1.Payload{Encoding: "json", Data: []byte("7")},
+			Wait: wait,
 		}}})
 	}
 	stream := g.streams[int(g.next/64)%len(g.streams)]
@@ -238,7 +246,7 @@ func (g *generator) result() result {
 	r.Seconds = (g.plan.For - g.plan.Skip).Seconds()
 	r.AcceptedPerSecond = float64(r.Accepted) / r.Seconds
 	r.P50, r.P99, r.Max = quantile(g.accepted, .5), quantile(g.accepted, .99), quantile(g.accepted, 1)
-	r.RefusedP99, r.RefusedMax = quantile(g.refused, .99), quantile(g.refused, 1)
+	r.RefusedP50, r.RefusedP99, r.RefusedMax = quantile(g.refused, .5), quantile(g.refused, .99), quantile(g.refused, 1)
 	r.Behind = quantile(g.behind, .99)
 	return r
 }

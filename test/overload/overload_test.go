@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,7 +23,7 @@ import (
 	"github.com/continuo-dev/continuo/test/fixture"
 )
 
-var overloadFor = flag.Duration("for", 15*time.Second, "how long the server is overloaded")
+var overloadFor = flag.Duration("for", 10*time.Second, "how long the server is overloaded")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -114,21 +116,21 @@ func overloaded(t *testing.T) (wrong []string) {
 	defer func() { _ = s.Kill() }()
 	worker := s.Role(t, "worker")
 	defer func() { _ = worker.Kill() }()
-	load(t, s, plan{Closed: 64, For: 2 * time.Second, Tag: "warm"})
-	settle(t, s, time.Minute)
-	capacity := load(t, s, plan{Closed: 256, For: 4 * time.Second, Skip: time.Second, Tag: "capacity"})
+	load(t, s, plan{Closed: 64, Wait: true, For: 2 * time.Second, Tag: "warm"})
+	capacity := load(t, s, plan{Closed: 256, Wait: true, For: 4 * time.Second, Skip: time.Second, Tag: "capacity"})
+	starts := load(t, s, plan{Closed: 256, For: 2 * time.Second, Skip: time.Second / 2, Tag: "starts"})
 	settle(t, s, time.Minute)
 	idle := load(t, s, plan{Rate: idleAt * capacity.AcceptedPerSecond, For: 5 * time.Second, Skip: time.Second, Tag: "idle"})
 	settle(t, s, time.Minute)
 	before := rss(t, s.Process)
-	over := load(t, s, plan{Rate: overBy * capacity.AcceptedPerSecond, For: *overloadFor, Skip: time.Second, Tag: "over"})
+	over := load(t, s, plan{Rate: overBy * starts.AcceptedPerSecond, For: *overloadFor, Skip: time.Second, Tag: "over"})
 	after := rss(t, s.Process)
-	again := load(t, s, plan{Closed: 256, For: fullWithin, Skip: fullWithin - 3*time.Second, Tag: "again"})
-	drained := settle(t, s, 2*time.Minute)
-	fmt.Printf("overload: capacity %.0f starts/s (p99 %.1f ms); idle at %.0f%%: p50 %.1f p99 %.1f ms; at %.1f x for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
-		"refused %d p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; server %d -> %d MiB; afterwards %.0f starts/s, last run done %s later\n",
-		capacity.AcceptedPerSecond, capacity.P99, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
-		over.Refused, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, before>>20, after>>20, again.AcceptedPerSecond, drained.Round(time.Second/10))
+	again := completions(t, s)
+	drained := settle(t, s, 5*time.Minute)
+	fmt.Printf("overload: capacity %.0f workflows/s (%d refused), %.0f starts/s; idle (%.0f%% of the workflows): p50 %.1f p99 %.1f ms; at %.1f x the starts for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
+		"refused %d p50 %.1f p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; server %d -> %d MiB; afterwards %.0f workflows/s, the last one done %s later\n",
+		capacity.AcceptedPerSecond, capacity.Refused, starts.AcceptedPerSecond, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
+		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, before>>20, after>>20, again, drained.Round(time.Second/10))
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
@@ -141,8 +143,39 @@ func overloaded(t *testing.T) (wrong []string) {
 	must(over.WithoutRetryAfter == 0, "%d refusals do not say when to try again", over.WithoutRetryAfter)
 	must(over.Failed == 0 && over.Unanswered == 0, "%d starts failed (%s), %d were not answered", over.Failed, over.FirstFailure, over.Unanswered)
 	must(after-before <= grows, "the server grew by %d MiB", (after-before)>>20)
-	must(again.AcceptedPerSecond >= fullRate*capacity.AcceptedPerSecond, "afterwards %.0f starts/s, before %.0f", again.AcceptedPerSecond, capacity.AcceptedPerSecond)
+	must(again >= fullRate*capacity.AcceptedPerSecond, "afterwards %.0f workflows/s, before %.0f", again, capacity.AcceptedPerSecond)
 	return wrong
+}
+
+// completions returns how many workflows per second end in the last seconds of the time in which the server is to be at its full
+// rate again: those that it took during the overload, and new ones.
+func completions(t *testing.T, s *fixture.Suite) float64 {
+	t.Helper()
+	const measured = 3 * time.Second
+	began := time.Now()
+	next := make(chan struct{})
+	go func() {
+		defer close(next)
+		load(t, s, plan{Closed: 256, Wait: true, For: fullWithin, Tag: "again"})
+	}()
+	ended := func() float64 {
+		// One task each. The read model would tell later.
+		found := regexp.MustCompile(`continuo_gateway_commands_total\{kind="CompleteTask"\} (\S+)`).FindStringSubmatch(s.Metrics(t.Context()))
+		if found == nil {
+			t.Fatal("the server does not count completed tasks")
+		}
+		n, err := strconv.ParseFloat(found[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	time.Sleep(time.Until(began.Add(fullWithin - measured)))
+	before, at := ended(), time.Now()
+	time.Sleep(time.Until(began.Add(fullWithin)))
+	rate := (ended() - before) / time.Since(at).Seconds()
+	<-next
+	return rate
 }
 
 func rss(t *testing.T, p *child.Process) int64 {
