@@ -116,9 +116,7 @@ func (s *Scheduler) closeTask(p *part, task events.TaskID, attempt events.Attemp
 	key := dueindex.Key{Kind: dueindex.KindTask, RunID: task.Run, Timer: events.TimerID{Step: task.Step}}
 	item, known := s.matcher.Item(id)
 	p.closed(key, s.forgetItem(key))
-	if !known {
-		s.matcher.Disclaim(id)
-	}
+	s.matcher.Disclaim(id)
 	if !known || item.StartBy != 0 {
 		s.disarm(p, task.Run, events.TimerID{Kind: events.TimerScheduleToStart, Step: task.Step, Attempt: attempt})
 	}

@@ -91,7 +91,7 @@ func (m *Matcher) add(now events.Time, item Item, fresh bool) (held bool) {
 		e.fresh = true
 		e.lane.fresh++
 	}
-	if c, ok := m.claims[id]; ok {
+	if c, ok := m.claims[id]; ok && !item.before(c) { // else it is of an attempt that is still to be opened
 		delete(m.claims, id)
 		if s := m.sessions[c.session]; s != nil && c.attempt == item.Attempt() && c.activation == item.activation() {
 			m.hold(e, s, c.worker)

@@ -70,6 +70,12 @@ func (h Held) before(c claim) bool {
 	return h.Activation < c.activation || h.Activation == c.activation && h.Attempt < c.attempt
 }
 
+func claimOf(id events.SessionID, h Held) claim {
+	return claim{session: id, worker: h.Worker, attempt: h.Attempt, activation: h.Activation}
+}
+
+func (i Item) before(c claim) bool { return Held{Activation: i.activation(), Attempt: i.Attempt()}.before(c) }
+
 // maxClaims bounds what workers may say to hold before it is seen open. What is above may be delivered twice, as after a
 // loss.
 const maxClaims = 1_000_000
@@ -173,12 +179,12 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 	key := ID{Run: h.Run, Step: h.Step}
 	e := m.entries[key]
 	switch {
-	case e == nil:
+	case e == nil, e.before(claimOf(id, h)):
 		if old, ok := m.claims[key]; ok && h.before(old) {
 			return false // somebody has a later one
 		}
 		if len(m.claims) < maxClaims {
-			m.claims[key] = claim{session: id, worker: h.Worker, attempt: h.Attempt, activation: h.Activation}
+			m.claims[key] = claimOf(id, h)
 			s.claimed = append(s.claimed, key)
 		}
 		return false
