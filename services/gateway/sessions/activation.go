@@ -21,7 +21,10 @@ func (c *Core) deliver(d Delivery) {
 	}
 	room := w != nil && w.conn != 0 && !w.draining && (isTask && w.freeTasks > 0 || !isTask && w.freeActivations > 0)
 	if !room && c.holds(d) {
-		c.tellHolder(d) // it was repeated on its way; giving it back would give it to another worker too
+		// It was repeated on its way, or given away a second time; giving it back would give it to another worker too.
+		if c.tellHolder(d) && w != nil && (w.conn == 0 || w.draining) {
+			w.owe(d)
+		}
 		return
 	}
 	switch {
@@ -29,11 +32,7 @@ func (c *Core) deliver(d Delivery) {
 		c.report.Returned = append(c.report.Returned, d.held())
 	case w.conn == 0 || w.draining:
 		c.report.Returned = append(c.report.Returned, d.held())
-		if isTask {
-			w.owedTasks++
-		} else {
-			w.owedActivations++
-		}
+		w.owe(d)
 	case isTask && w.freeTasks <= 0, !isTask && w.freeActivations <= 0:
 		// More than the worker granted: the schedulers count too much, and giving the place back would go on for ever.
 		c.report.Returned = append(c.report.Returned, d.held())
@@ -56,16 +55,28 @@ func (c *Core) holds(d Delivery) bool {
 }
 
 // tellHolder tells the schedulers who has an attempt that they gave to somebody else, or they would not take it back from
-// who has it.
-func (c *Core) tellHolder(d Delivery) {
+// who has it. It reports whether they did.
+func (c *Core) tellHolder(d Delivery) (other bool) {
 	if open := d.Task; open != nil {
-		if t := c.tasks[open.Task]; t.worker.ID != d.Worker {
+		t := c.tasks[open.Task]
+		if other = t.worker.ID != d.Worker; other {
 			c.report.Running = append(c.report.Running, t.held())
 		}
-		return
+		return other
 	}
-	if a := c.activations[d.Activation.RunID]; a.worker.ID != d.Worker {
+	a := c.activations[d.Activation.RunID]
+	if other = a.worker.ID != d.Worker; other {
 		c.report.Running = append(c.report.Running, a.held())
+	}
+	return other
+}
+
+// owe notes that a delivery took a place of a worker that is not there to grant it again.
+func (w *worker) owe(d Delivery) {
+	if d.Task != nil {
+		w.owedTasks++
+	} else {
+		w.owedActivations++
 	}
 }
 
