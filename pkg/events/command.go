@@ -64,7 +64,8 @@ type CancelWorkflow struct{ Reason string }
 // TerminateWorkflow ends an open run at once; its code is not asked.
 type TerminateWorkflow struct{ Reason string }
 
-// GetRun changes nothing; its answer tells the run's status through the log.
+// GetRun changes nothing; its answer tells the run's status through the log. With the id of a request that was done it is the
+// answer to that request again, which names the run that did it.
 type GetRun struct{}
 
 // ReleaseRun takes a run out of quarantine; it is applied again from its last good state.
