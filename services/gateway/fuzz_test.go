@@ -80,7 +80,8 @@ func FuzzREST(f *testing.F) {
 		{"DELETE", "/v1/../v1//workflows/.", "", ""},
 		{"GET", "/v1/server?x=1&x=2", "", ""},
 		{"POST", "/v1/workflows", strings.Repeat("k", 129), `{"run_timeout": "-1s", "id_policy": 7}`},
-		{"HEAD", "/openapi.json", "", ""}, {"OPTIONS", "*", "", ""},
+		{"HEAD", "/openapi.json", "", ""},
+		{"OPTIONS", "*", "", ""},
 	} {
 		f.Add(seed.method, seed.address, seed.key, []byte(seed.body))
 	}
@@ -144,7 +145,8 @@ func FuzzStreams(f *testing.F) {
 	}, &apiv1.WorkRequest{Hello: &apiv1.WorkerHello{}})
 	seed(true, &apiv1.WorkRequest{EvictedRunIds: []string{"x"}, Draining: true})
 	seed(false, &apiv1.ConnectRequest{Calls: []*apiv1.ClientCall{
-		{}, {Call: 1, Request: &apiv1.ClientCall_Abandon{Abandon: &apiv1.Abandon{}}},
+		{},
+		{Call: 1, Request: &apiv1.ClientCall_Abandon{Abandon: &apiv1.Abandon{}}},
 		{Call: 2, Request: &apiv1.ClientCall_Start{Start: &apiv1.StartWorkflowRequest{Type: "Order", Wait: durationpb.New(time.Hour)}}},
 		{Call: 3, Request: &apiv1.ClientCall_Result{Result: &apiv1.GetResultRequest{WorkflowId: "w"}}},
 		{Call: 3, Request: &apiv1.ClientCall_View{View: &apiv1.GetViewRequest{WorkflowId: "w", Name: "v"}}},

@@ -17,6 +17,7 @@ import (
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/test/fixture"
 )
 
 // plan is what a generator does: starts of the one-task workflow at a steady rate, whether they are answered or not; or, with
@@ -86,7 +87,7 @@ func generate(ctx context.Context, addr string) error {
 		g.steady(began)
 	}
 	for deadline := time.Now().Add(15 * time.Second); g.waiting() > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
+		fixture.Pause(10 * time.Millisecond)
 	}
 	text, err := json.Marshal(g.result())
 	if err != nil {
@@ -129,7 +130,7 @@ func (g *generator) steady(began time.Time) {
 			sent += n
 			continue
 		}
-		time.Sleep(time.Millisecond)
+		fixture.Pause(time.Millisecond)
 	}
 }
 

@@ -42,6 +42,8 @@ const (
 
 // TestTimerHerd lets 100,000 timers be due within one second: they have all fired 15 s later, none before its time, none twice,
 // none not at all, and the API answers meanwhile.
+//
+//nolint:paralleltest // it measures
 func TestTimerHerd(t *testing.T) {
 	// Arming them must be over before the first is due, which takes as long as the machine needs.
 	lead := 5 * time.Second
@@ -72,7 +74,7 @@ func stampede(t *testing.T, lead time.Duration) (wrong []string) {
 		}
 		runs = append(runs, run)
 	}
-	time.Sleep(time.Until(from))
+	fixture.Pause(time.Until(from))
 	probes := probe(t, s)
 	fired := 0
 	for _, run := range runs {

@@ -80,7 +80,7 @@ func settle(t *testing.T, s *fixture.Suite, within time.Duration) time.Duration 
 	t.Helper()
 	return fixture.Eventually(t, within, func() (bool, string) {
 		r, err := s.API.CountWorkflows(t.Context(), &apiv1.CountWorkflowsRequest{Statuses: []apiv1.Status{apiv1.Status_STATUS_RUNNING}})
-		time.Sleep(50 * time.Millisecond)
+		fixture.Pause(50 * time.Millisecond)
 		return err == nil && r.GetTotal() == 0 && r.GetWatermark().GetLagMs() < 1000, fmt.Sprint(r.GetTotal(), " runs are open ", err)
 	})
 }
@@ -97,6 +97,9 @@ const (
 	grows         = 400 << 20 // bytes
 )
 
+// TestOverload holds the bounds of an overload.
+//
+//nolint:paralleltest // it measures
 func TestOverload(t *testing.T) {
 	for try := 1; ; try++ {
 		wrong := overloaded(t)
@@ -170,9 +173,9 @@ func completions(t *testing.T, s *fixture.Suite) float64 {
 		}
 		return n
 	}
-	time.Sleep(time.Until(began.Add(fullWithin - measured)))
+	fixture.Pause(time.Until(began.Add(fullWithin - measured)))
 	before, at := ended(), time.Now()
-	time.Sleep(time.Until(began.Add(fullWithin)))
+	fixture.Pause(time.Until(began.Add(fullWithin)))
 	rate := (ended() - before) / time.Since(at).Seconds()
 	<-next
 	return rate

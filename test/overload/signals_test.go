@@ -51,6 +51,8 @@ const (
 
 // TestOneRunWithManySignals sends one run tens of thousands of signals as fast as it takes them: each is kept and read once,
 // the server's memory is bounded, and the last signal is answered as quickly as the first.
+//
+//nolint:paralleltest // it measures
 func TestOneRunWithManySignals(t *testing.T) {
 	for try := 1; ; try++ {
 		wrong := flood(t)
@@ -87,7 +89,7 @@ func flood(t *testing.T) (wrong []string) {
 				return 0
 			}
 			full.Add(1)
-			time.Sleep(fullPatience)
+			fixture.Pause(fullPatience)
 		}
 	}
 	oneByOne := func(from int) float64 {

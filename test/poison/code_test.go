@@ -82,7 +82,7 @@ func poisonCode() []worker.Option {
 		}),
 		blocks.With(func(flow.Context, flow.None) (flow.None, error) { select {} }),
 		loops.With(func(flow.Context, flow.None) (flow.None, error) {
-			for n := 0; ; n++ { //nolint:staticcheck // for ever
+			for n := 0; ; n++ {
 			}
 		}),
 		forever.With(func(ctx flow.Context, n int) (flow.None, error) { return forever.Continue(ctx, n+1) }),

@@ -69,7 +69,7 @@ func garbage(t *testing.T, s *fixture.Suite) string {
 				_ = c.SetDeadline(time.Now().Add(time.Second))
 				_, _ = c.Write([]byte(head))
 				_, _ = c.Write(body) // the server may have hung up
-				defer c.Close()
+				t.Cleanup(func() { _ = c.Close() })
 				n++
 			}
 		}
@@ -237,6 +237,8 @@ func deafClient(t *testing.T, s *fixture.Suite) string {
 
 // TestRecordThatCannotBeApplied writes a record into the log of a stopped server that does not fit its run, as a defect of an
 // engine would: that run is quarantined, says so, and is released no sooner than its history fits; all others go on.
+//
+//nolint:paralleltest // beside TestPoison it would be load of another kind
 func TestRecordThatCannotBeApplied(t *testing.T) {
 	s := fixture.Start(t)
 	s.Worker(t, append(honestCode(), poisonCode()...)...)

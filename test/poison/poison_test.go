@@ -166,6 +166,9 @@ func kinds() []kind {
 	}
 }
 
+// TestPoison holds that every kind of poison hurts only itself.
+//
+//nolint:paralleltest // it measures
 func TestPoison(t *testing.T) {
 	s := fixture.Start(t)
 	pid := s.PID()
@@ -182,7 +185,7 @@ func TestPoison(t *testing.T) {
 			began := time.Now()
 			what := do(t)
 			for time.Since(began) < time.Second || l.started.Load() < 20 {
-				time.Sleep(honestEvery)
+				fixture.Pause(honestEvery)
 			}
 			if l.share() >= honestShare {
 				fmt.Printf("poison: %-42s %s; %s\n", t.Name()[len("TestPoison/"):], what, l)

@@ -40,7 +40,9 @@ func FuzzDecide(f *testing.F) {
 	}
 	seed(
 		events.ReportProgress{Activation: 1, Attempt: 1, Upto: 1, At: begin, Intents: []events.Intent{
-			events.ScheduleTask{Step: 1, Name: "a"}, events.StartTimer{Step: 2, Due: begin}, events.SetView{Name: "v"},
+			events.ScheduleTask{Step: 1, Name: "a"},
+			events.StartTimer{Step: 2, Due: begin},
+			events.SetView{Name: "v"},
 			events.BackOffStep{Step: 3, Until: begin, Failure: events.Failure{Code: "x"}},
 		}, Wait: events.WaitSet{Any: []events.WaitGroup{{Steps: []events.Step{1, 2}}, {Signals: []events.SignalWait{{Name: "go", Index: 1}}}}}},
 		events.FailTask{Step: 1, Attempt: 1, RetryAfter: -1}, events.FireTimer{Timer: events.TimerID{Kind: events.TimerSleep, Step: 2}},

@@ -58,10 +58,10 @@ func (c *coder) next() events.Step {
 	return c.step
 }
 
-func many(n int, make func() events.Intent) []events.Intent {
+func many(n int, one func() events.Intent) []events.Intent {
 	var intents []events.Intent
 	for range n {
-		intents = append(intents, make())
+		intents = append(intents, one())
 	}
 	return intents
 }
@@ -145,7 +145,9 @@ func TestBoundsLetTheRunGoOn(t *testing.T) {
 	t.Parallel()
 	c := newCoder(t)
 	n := 0
-	c.report(many(machine.MaxViews, func() events.Intent { n++; return events.SetView{Name: events.ViewName(fmt.Sprint("v", n))} })...)
+	if a, failure := c.report(many(machine.MaxViews, func() events.Intent { n++; return events.SetView{Name: events.ViewName(fmt.Sprint("v", n))} })...); failure != nil {
+		t.Fatal(a)
+	}
 	again := events.SetView{Name: "v7", Value: events.Payload{Encoding: "json", Data: []byte("7")}}
 	if a, _ := c.report(again, again); a.Code != events.OK {
 		t.Fatalf("a view once more: %+v", a)
@@ -167,7 +169,10 @@ func TestAStepBackingOffCountsOnce(t *testing.T) {
 	t.Parallel()
 	c := newCoder(t)
 	backoff := events.BackOffStep{Step: c.next(), Until: begin}
-	c.report(append(many(machine.MaxOpenTimers-1, func() events.Intent { return events.StartTimer{Step: c.next(), Due: begin + 1} }), backoff)...)
+	armed := many(machine.MaxOpenTimers-1, func() events.Intent { return events.StartTimer{Step: c.next(), Due: begin + 1} })
+	if a, failure := c.report(append(armed, backoff)...); failure != nil {
+		t.Fatal(a)
+	}
 	evs, _ := c.run.Decide(events.Envelope{Command: events.FireTimer{Timer: events.TimerID{Kind: events.TimerStepRetry, Step: backoff.Step}}}, begin)
 	for _, e := range evs {
 		must(t, c.run.Apply(e, c.run.Next(), begin))
