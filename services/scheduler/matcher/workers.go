@@ -74,7 +74,9 @@ func claimOf(id events.SessionID, h Held) claim {
 	return claim{session: id, worker: h.Worker, attempt: h.Attempt, activation: h.Activation}
 }
 
-func (i Item) before(c claim) bool { return Held{Activation: i.activation(), Attempt: i.Attempt()}.before(c) }
+func (i Item) before(c claim) bool {
+	return Held{Activation: i.activation(), Attempt: i.Attempt()}.before(c)
+}
 
 // maxClaims bounds what workers may say to hold before it is seen open. What is above may be delivered twice, as after a
 // loss.
