@@ -13,6 +13,9 @@ import (
 
 // answered is told of an answer that reached a client.
 func (a *auditor) answered(r *request, answer events.Answer) {
+	if a.w.clockGuilt-r.asked > 12*hour {
+		return // by the server's clock it was repeated when nobody remembered it any more
+	}
 	if r.done {
 		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && (!start || !r.started) {
 			a.w.violate("requests", "%s: request %q was answered %s and then %s", r.client.workflow, r.id, r.code, answer.Code)
