@@ -18,8 +18,8 @@ const (
 	admissionWindow = 100 * time.Millisecond
 	// admissionLeast is how many commands are always let in at a time, however slow the engine is.
 	admissionLeast = 32
-	// admissionProbe is how often, while there is a bound, only admissionAlone are let in for two windows, to see how quick an answer
-	// is then.
+	// admissionProbe is how old the measure of an answer with little to do may be while there is a bound: then only admissionAlone are
+	// let in until no more wait, and for a window, to see how quick an answer is.
 	admissionProbe = 10 * time.Second
 	admissionAlone = 8
 )
@@ -41,13 +41,14 @@ type admission struct {
 	inFlight int
 	bound    int           // 0 means none
 	base     time.Duration // the quickest answer with little to do
-	probed   time.Duration // when the last probe ended, or the bound began
-	probing  int           // the window of a probe: 1 until those before it are answered, 2 to measure
+	known    time.Duration // when the base was measured last
+	probing  int           // the stage of a probe: 1 until those before it are answered, 2 to measure
 	before   int           // the bound before the probe
 	// Of the present window:
 	began    time.Duration
 	answered int
 	refused  int
+	most     int // in flight
 	quickest time.Duration
 }
 
@@ -61,6 +62,7 @@ func (a *admission) enter(now time.Duration) error {
 		return a.refusal()
 	}
 	a.inFlight++
+	a.most = max(a.most, a.inFlight)
 	return nil
 }
 
@@ -83,15 +85,18 @@ func (a *admission) refusal() error {
 		"%d commands wait for the engine, and it is behind; nothing was kept", a.inFlight)}
 }
 
-// leave notes that a command that was let in is answered, or given up.
-func (a *admission) leave(entered, now time.Duration) {
+// leave notes that a command that was let in is answered by the engine, or is over without an answer.
+func (a *admission) leave(entered, now time.Duration, answered bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight--
-	if took := now - entered; a.answered == 0 || took < a.quickest {
-		a.quickest = took
+	took := now - entered
+	if answered || took > a.target() { // what was given up before says nothing
+		if a.answered == 0 || took < a.quickest {
+			a.quickest = took
+		}
+		a.answered++
 	}
-	a.answered++
 	a.roll(now)
 }
 
@@ -106,43 +111,45 @@ func (a *admission) roll(now time.Duration) {
 		a.probe(now)
 	case a.answered == 0: // nothing is known; a bound that holds goes on
 	case a.quickest > a.target():
-		if a.bound == 0 {
-			a.probed = now
-		}
 		perTarget := float64(a.answered) * float64(a.target()) / float64(length)
 		a.bound = max(int(perTarget), admissionLeast)
 	case a.bound > 0 && a.refused > 0:
 		a.bound += a.bound/8 + 1
 	default:
 		a.bound = 0
-		a.learn()
+		a.learn(now)
 	}
-	if a.bound > 0 && a.probing == 0 && now-a.probed >= admissionProbe {
+	if a.bound > 0 && a.probing == 0 && now-a.known >= admissionProbe {
 		a.probing, a.before, a.bound = 1, a.bound, admissionAlone
 	}
-	a.began, a.answered, a.refused, a.quickest = now, 0, 0, 0
+	a.began, a.answered, a.refused, a.quickest, a.most = now, 0, 0, 0, a.inFlight
 }
 
 func (a *admission) target() time.Duration { return max(admissionTarget, admissionSlack*a.base) }
 
-// learn lets the base follow the quickest answer of a window without a bound: down at once, up slowly.
-func (a *admission) learn() {
-	if a.base == 0 || a.quickest < a.base {
-		a.base = a.quickest
-		return
+// learn lets the base follow the quickest answer of a window without a bound: down at once, up slowly, and only while there is
+// little to do. A queue would raise the base, and with it the queue that is taken for good.
+func (a *admission) learn(now time.Duration) {
+	switch {
+	case a.base == 0 || a.quickest < a.base:
+		a.base, a.known = a.quickest, now
+	case a.most <= admissionAlone:
+		a.base, a.known = a.base+(a.quickest-a.base)/32, now
 	}
-	a.base += (a.quickest - a.base) / 32
 }
 
 // probe ends a window of a probe.
 func (a *admission) probe(now time.Duration) {
 	switch {
 	case a.probing == 1:
-		a.probing = 2
+		if a.inFlight <= admissionAlone {
+			a.probing = 2
+		}
 		return
 	case a.answered == 0:
 		return // it takes longer than a window
 	}
-	a.base = a.quickest
-	a.probing, a.probed, a.bound = 0, now, a.before
+	before := a.target()
+	a.base, a.known = a.quickest, now
+	a.probing, a.bound = 0, max(int(float64(a.before)*float64(a.target())/float64(before)), admissionLeast)
 }

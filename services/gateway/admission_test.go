@@ -45,7 +45,7 @@ func (s *served) run(t *testing.T, length, perAnswer, perAsk time.Duration) {
 		answer += perAnswer
 		if len(s.waiting) > 0 {
 			s.worst = max(s.worst, s.now-s.waiting[0])
-			s.a.leave(s.waiting[0], s.now)
+			s.a.leave(s.waiting[0], s.now, true)
 			s.waiting = s.waiting[1:]
 		}
 	}
@@ -97,7 +97,7 @@ func TestAdmissionFollowsASlowDisk(t *testing.T) {
 		refused = 0
 		for end := now + length; now < end; now += time.Millisecond {
 			for len(waiting) > 0 && now-waiting[0] >= each {
-				a.leave(waiting[0], now)
+				a.leave(waiting[0], now, true)
 				waiting = waiting[1:]
 			}
 			for range 5 { // 5,000 a second
@@ -128,5 +128,54 @@ func TestAdmissionLetsBurstsIn(t *testing.T) {
 		if err := a.enter(time.Second); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A load that is hardly more than the engine does builds a queue slowly, which must not be taken for a slow engine.
+func TestAdmissionIsNotLedAwayByASlowlyGrowingQueue(t *testing.T) {
+	t.Parallel()
+	const perAnswer = 200 * time.Microsecond
+	for _, load := range []float64{1.005, 1.02, 1.1} {
+		s := &served{}
+		for range 4 {
+			s.run(t, 20*time.Second, perAnswer, time.Duration(float64(perAnswer)/load))
+		}
+		if s.worst > 3*admissionTarget {
+			t.Errorf("at %v times the capacity an answer took %s", load, s.worst)
+		}
+	}
+}
+
+// A disk that was slow for a while has made the bound large; the queue that this lets in must not keep it so.
+func TestAdmissionForgetsASlowDisk(t *testing.T) {
+	t.Parallel()
+	const perAnswer = 200 * time.Microsecond
+	s := &served{}
+	s.run(t, 5*time.Second, perAnswer, perAnswer/3)
+	s.a.base = 300 * time.Millisecond
+	s.run(t, 30*time.Second, perAnswer, perAnswer/3)
+	s.run(t, 30*time.Second, perAnswer, perAnswer/3)
+	if s.worst > 2*admissionTarget {
+		t.Errorf("long after the disk was slow an answer took %s", s.worst)
+	}
+}
+
+// Clients that give up early, and commands that are refused at once, say nothing of how quick the engine is.
+func TestAdmissionMeasuresAnswersOnly(t *testing.T) {
+	t.Parallel()
+	const perAnswer = 200 * time.Microsecond
+	s := &served{}
+	worst := time.Duration(0)
+	for n := range 1000 {
+		s.run(t, 10*time.Millisecond, perAnswer, perAnswer/3)
+		if s.a.enter(s.now) == nil {
+			s.a.leave(s.now-admissionTarget/4, s.now, false)
+		}
+		if n > 100 {
+			worst = max(worst, s.worst)
+		}
+	}
+	if worst > 2*admissionTarget {
+		t.Errorf("while some give up an answer took %s", worst)
 	}
 }

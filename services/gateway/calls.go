@@ -75,7 +75,7 @@ var errStopping = &events.Error{Code: events.Unavailable, Message: "the server i
 var errAccepted = &events.Error{Code: events.Accepted, Message: "the command is durable; its outcome is not known yet"}
 
 // ask sends a command and waits for the engine's answer, at most for the answer timeout.
-func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply, error) {
+func (g *Gateway) ask(ctx context.Context, env events.Envelope) (reply sessions.Reply, err error) {
 	if err := env.Validate(); err != nil {
 		return sessions.Reply{}, err
 	}
@@ -84,7 +84,7 @@ func (g *Gateway) ask(ctx context.Context, env events.Envelope) (sessions.Reply,
 		if err := g.admission.enter(entered); err != nil {
 			return sessions.Reply{}, err
 		}
-		defer func() { g.admission.leave(entered, g.deps.Clock.Boot()) }()
+		defer func() { g.admission.leave(entered, g.deps.Clock.Boot(), reply.Seq != 0) }()
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.options.AnswerTimeout)
 	defer cancel()
