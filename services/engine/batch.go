@@ -14,6 +14,7 @@ type group struct {
 	events  []events.Event
 	size    int // of the events in a record
 	answers []events.Answer
+	kept    bool // an answer among them is kept with the run
 }
 
 // take adds events whose size in a record is known. There is room left for the activation that mostly follows.

@@ -257,3 +257,18 @@ func TestKeptAnswersAreSmall(t *testing.T) {
 		t.Errorf("a kept answer has %d bytes", n)
 	}
 }
+
+// TestSecondCancelIsRemembered: a request to cancel that changes nothing, because the run was asked before, gets the same
+// answer when it is repeated after the run has ended.
+func TestSecondCancelIsRemembered(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.do(start(1), sleep(1))
+	d.one(requested(to(1, events.CancelWorkflow{}), "first"))
+	again := requested(to(1, events.CancelWorkflow{}), "second")
+	equal(t, "the second request", d.one(again).Code, events.OK)
+	d.one(requested(to(1, events.TerminateWorkflow{}), "end"))
+	equal(t, "the same after the end", d.one(again).Code, events.OK)
+	d.crash(0)
+	equal(t, "the same after a crash", d.one(again).Code, events.OK)
+}

@@ -168,6 +168,7 @@ func (p *partition) decide(ctx context.Context, g *group, env events.Envelope) e
 	g.take(evs, size)
 	p.reply(g, answer)
 	if keeps(answer) {
+		g.kept = true
 		return p.keep(ctx, e, answer, p.time)
 	}
 	return nil
@@ -350,7 +351,7 @@ func (p *partition) records() []*events.Record {
 			}
 		}
 		if e := g.entry; e != nil {
-			if len(g.events) > 0 {
+			if len(g.events) > 0 || g.kept {
 				e.seq, e.dirty = p.seq, e.dirty || !mutant.On(mutant.RowMissesLoneEvent) || len(g.events) > 1
 			}
 			e.settle()

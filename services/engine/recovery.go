@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/mutant"
@@ -176,7 +177,7 @@ func (p *partition) foldRun(ctx context.Context, r *events.Record) error {
 			return err
 		}
 	}
-	if len(r.Events) > 0 {
+	if len(r.Events) > 0 || slices.ContainsFunc(r.Answers, keeps) {
 		e.seq, e.dirty = r.Seq, true
 		e.settle()
 	}

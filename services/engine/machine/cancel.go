@@ -9,8 +9,7 @@ import (
 func (r *Run) decideCancel(env events.Envelope, c events.CancelWorkflow) ([]events.Event, events.Answer) {
 	a := r.answer(env, events.OK, "")
 	if r.cancel != 0 {
-		a.Duplicate = true
-		return nil, a
+		return nil, a // another request, which is remembered as this one is
 	}
 	return []events.Event{events.CancelRequested(c)}, a
 }
