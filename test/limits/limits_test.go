@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 var cases = map[string]func(t *testing.T, s *fixture.Suite){
 	"workflow id, namespace":                        workflowID,
 	"names of types, tasks, signals, views, queues": names,
+
 	"request id":                                         requestID,
 	"reason of cancel, terminate, release":               reason,
 	"payload":                                            payloads,

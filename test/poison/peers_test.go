@@ -23,7 +23,7 @@ import (
 // grows is how much memory a hostile peer may cost the server.
 const grows = 150 << 20
 
-type checker = func(t *testing.T, do func(t *testing.T) string)
+type checker = func(t *testing.T, do func(t *testing.T) (what string, late bool))
 
 func hostilePeers(t *testing.T, s *fixture.Suite, check checker) {
 	for name, do := range map[string]func(t *testing.T, s *fixture.Suite) string{
@@ -34,7 +34,7 @@ func hostilePeers(t *testing.T, s *fixture.Suite, check checker) {
 		"worker sends progress of any bytes": wildProgress,
 	} {
 		t.Run(name, func(t *testing.T) {
-			check(t, func(t *testing.T) string {
+			check(t, func(t *testing.T) (string, bool) {
 				before, err := s.RSS()
 				if err != nil {
 					t.Fatal(err)
@@ -47,7 +47,7 @@ func hostilePeers(t *testing.T, s *fixture.Suite, check checker) {
 				if after-before > grows {
 					t.Errorf("the server grew by %d MiB", (after-before)>>20)
 				}
-				return fmt.Sprintf("%s, server %+d MiB", what, (after-before)>>20)
+				return fmt.Sprintf("%s, server %+d MiB", what, (after-before)>>20), false
 			})
 		})
 	}

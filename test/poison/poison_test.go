@@ -176,26 +176,26 @@ func TestPoison(t *testing.T) {
 	l := startLoad(t, s)
 	fixture.Eventually(t, 20*time.Second, func() (bool, string) { return l.inTime.Load() > 20, l.String() })
 	poisoned := 0
-	check := func(t *testing.T, do func(t *testing.T) string) {
+	check := func(t *testing.T, do func(t *testing.T) (what string, late bool)) {
 		t.Helper()
 		poisoned++
-		// The machine may be slow for a moment for reasons of its own: a share that is too low is measured again.
+		// The machine may be slow for a moment for reasons of its own: what is too low or too late is measured again.
 		for try := 1; ; try++ {
 			l.reset()
 			began := time.Now()
-			what := do(t)
+			what, late := do(t)
 			for time.Since(began) < time.Second || l.started.Load() < 20 {
 				fixture.Pause(honestEvery)
 			}
-			if l.share() >= honestShare {
+			if l.share() >= honestShare && !late {
 				fmt.Printf("poison: %-42s %s; %s\n", t.Name()[len("TestPoison/"):], what, l)
 				break
 			}
 			if try == 3 {
-				t.Errorf("%s", l)
+				t.Errorf("%s (late: %t), %s", what, late, l)
 				break
 			}
-			fmt.Printf("poison: %s: try %d: %s\n", t.Name(), try, l)
+			fmt.Printf("poison: %s: try %d: %s (late: %t), %s\n", t.Name(), try, what, late, l)
 		}
 		if s.PID() != pid {
 			t.Fatal("the server was started again")
@@ -209,7 +209,7 @@ func TestPoison(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			n := 0
-			check(t, func(t *testing.T) string {
+			check(t, func(t *testing.T) (string, bool) {
 				queue := flow.Queue("")
 				if k.queue != "" {
 					queue = flow.Queue(k.queue)
@@ -227,7 +227,7 @@ func TestPoison(t *testing.T) {
 				}
 				took := seenWithin(t, s, id, within, k.seen)
 				_, _ = s.API.TerminateWorkflow(t.Context(), &apiv1.TerminateWorkflowRequest{WorkflowId: id})
-				return fmt.Sprintf("seen after %s", took.Round(time.Millisecond))
+				return fmt.Sprintf("seen after %s", took.Round(time.Millisecond)), took > within
 			})
 		})
 	}
@@ -236,7 +236,8 @@ func TestPoison(t *testing.T) {
 	fmt.Printf("poison: %d kinds, 0 restarts\n", poisoned)
 }
 
-// seenWithin waits until the description of a run shows what is wrong with it.
+// seenWithin waits until the description of a run shows what is wrong with it, three times as long as it should take and some, and
+// returns how long it took.
 func seenWithin(t *testing.T, s *fixture.Suite, id string, within time.Duration, seen func(*apiv1.DescribeWorkflowResponse) bool) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -244,9 +245,5 @@ func seenWithin(t *testing.T, s *fixture.Suite, id string, within time.Duration,
 		d, err := s.API.DescribeWorkflow(t.Context(), &apiv1.DescribeWorkflowRequest{WorkflowId: id})
 		return err == nil && seen(d), fmt.Sprintf("%v, %.500s, %.300s", err, fmt.Sprint(d.GetWaitsFor()), fmt.Sprint(d.GetInfo()))
 	})
-	took := time.Since(began)
-	if took > within {
-		t.Logf("it was seen after %s, which is above %s", took, within)
-	}
-	return took
+	return time.Since(began)
 }
