@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -126,14 +127,19 @@ func (c *Client) repeat(ctx context.Context, atMost time.Duration, message func(
 			return response, nil
 		}
 		e := wire.FromCallError(refusal)
-		wait := max(delay, time.Duration(e.RetryAfterMs)*time.Millisecond)
+		wait := time.Duration(e.RetryAfterMs) * time.Millisecond
+		if wait <= 0 {
+			wait, delay = delay, min(2*delay, reconnectMost)
+		}
+		// The server knows how soon there is room: whoever waited longer each time would give way to newcomers for ever. And those
+		// who were refused together do not come back together.
+		wait = wait/2 + rand.N(wait)
 		if waited += wait; !forLoad(e.Code) || waited > atMost {
 			return nil, e
 		}
 		if !sleep(ctx, wait) {
 			return nil, fmt.Errorf("%w; the server's last answer: %w", ctx.Err(), e)
 		}
-		delay = min(2*delay, reconnectMost)
 	}
 }
 
