@@ -27,6 +27,16 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A crasher is told from a test whose time was up.
+func TestRanOut(t *testing.T) {
+	t.Parallel()
+	over := "fuzz: elapsed: 10s, execs: 17233 (1015/sec)\n--- FAIL: FuzzCommandLine (10.45s)\n    context deadline exceeded\nFAIL\n"
+	crasher := "--- FAIL: FuzzX (1s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/582528ddfad69eb5\nFAIL\n"
+	if !ranOut([]byte(over)) || ranOut([]byte(crasher)) || ranOut([]byte("panic: x\nFAIL\n")) {
+		t.Error("a crasher and the end of the time are taken for each other")
+	}
+}
+
 // A fuzz test is found by its declaration.
 func TestDeclared(t *testing.T) {
 	t.Parallel()
