@@ -61,7 +61,7 @@ func (s *Server) Spawn() error {
 
 // AwaitReady waits until /readyz says so. The end of the process ends the waiting with an error that has the end of its log.
 func (s *Server) AwaitReady(ctx context.Context) error {
-	every := time.NewTicker(5 * time.Millisecond)
+	every := time.NewTicker(5 * time.Millisecond) //nolint:forbidigo // of a real process
 	defer every.Stop()
 	for {
 		if status, _ := s.get(ctx, "/readyz"); status == http.StatusOK {

@@ -395,7 +395,7 @@ func TestRefusalsForLoadAreTriedAgainAndOthersAreNot(t *testing.T) {
 	for name, test := range map[string]struct {
 		code  events.Code
 		after int64
-		calls int // 0 means success in the end
+		calls int           // 0 means success in the end
 		took  time.Duration // give or take half of it
 	}{
 		"overloaded":        {events.Overloaded, 1500, 0, 3 * time.Second},
@@ -420,7 +420,7 @@ func TestRefusalsForLoadAreTriedAgainAndOthersAreNot(t *testing.T) {
 				took := time.Since(began)
 				got := s.got()
 				switch {
-				case test.calls == 0 && (err != nil || len(got) != 3 || (took - test.took).Abs() > test.took/2):
+				case test.calls == 0 && (err != nil || len(got) != 3 || (took-test.took).Abs() > test.took/2):
 					t.Errorf("%v after %d calls and %s", err, len(got), took)
 				case test.calls > 0 && (!errors.Is(err, &events.Error{Code: test.code}) || len(got) != test.calls):
 					t.Errorf("%v after %d calls", err, len(got))

@@ -33,7 +33,7 @@ func encodeJSON(v any) ([]byte, error) {
 		b = append(b, s...)
 		return append(b, '"'), nil
 	}
-	e := jsonEncoders.Get().(*jsonEncoder) //nolint:forcetypeassert,errcheck // the pool has nothing else
+	e := jsonEncoders.Get().(*jsonEncoder) //nolint:forcetypeassert // the pool has nothing else
 	e.buffer.Reset()
 	if err := e.encoder.Encode(v); err != nil {
 		return nil, err // an encoder that failed is not kept
@@ -84,7 +84,7 @@ var openTypes sync.Map
 // json.Unmarshal would make numbers float64.
 func hasOpenTypes(t reflect.Type) bool {
 	if known, ok := openTypes.Load(t); ok {
-		return known.(bool) //nolint:forcetypeassert,errcheck // nothing else is stored
+		return known.(bool) //nolint:forcetypeassert // nothing else is stored
 	}
 	open := findOpenTypes(t, map[reflect.Type]bool{})
 	openTypes.Store(t, open)

@@ -108,6 +108,7 @@ func benchmarkEncode(b *testing.B, v any) {
 }
 
 func BenchmarkDecodeString(b *testing.B) { benchmarkDecode[string](b, `"`+strings.Repeat("x", 98)+`"`) }
+
 func BenchmarkDecodeStruct(b *testing.B) {
 	benchmarkDecode[struct {
 		Big  int64

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,7 +38,7 @@ func benchmark(b *testing.B, workflow string) {
 		b.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	w, err := New(c, Options{Tasks: 256, Activations: 256, Log: slog.New(slog.NewTextHandler(io.Discard, nil))},
+	w, err := New(c, Options{Tasks: 256, Activations: 256, Log: slog.New(slog.DiscardHandler)},
 		benchTask.With(func(_ context.Context, in string) (string, error) { return in, nil }),
 		benchSteps.With(func(ctx flow.Context, in string) (string, error) {
 			for range 10 {
@@ -82,7 +81,6 @@ type benchServer struct {
 	b        *testing.B
 	w        *Worker
 	workflow string
-	last     byte
 	made     int64
 	done     int // steps and tasks
 	runs     map[string]*benchRun
