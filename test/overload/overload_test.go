@@ -115,55 +115,73 @@ func TestOverload(t *testing.T) {
 
 // overloaded makes one trial and returns what did not hold.
 func overloaded(t *testing.T) (wrong []string) {
-	s := fixture.Start(t)
-	defer func() { _ = s.Kill() }()
-	worker := s.Role(t, "worker")
-	defer func() { _ = worker.Kill() }()
-	load(t, s, plan{Closed: 64, Wait: true, For: 2 * time.Second, Tag: "warm"})
-	capacity := load(t, s, plan{Closed: 256, Wait: true, For: 4 * time.Second, Skip: time.Second, Tag: "capacity"})
-	starts := load(t, s, plan{Closed: 256, For: 2 * time.Second, Skip: time.Second / 2, Tag: "starts"})
-	settle(t, s, time.Minute)
+	capacity, starts := capacities(t)
+	s, end := served(t)
+	defer end()
 	idle := load(t, s, plan{Rate: idleAt * capacity.AcceptedPerSecond, For: 5 * time.Second, Skip: time.Second, Tag: "idle"})
 	settle(t, s, time.Minute)
 	before := rss(t, s.Process)
 	over := load(t, s, plan{Rate: overBy * starts.AcceptedPerSecond, For: *overloadFor, Skip: time.Second, Tag: "over"})
 	after := rss(t, s.Process)
-	again := completions(t, s)
-	drained := settle(t, s, 5*time.Minute)
+	again, done := recovery(t, s)
 	fmt.Printf("overload: capacity %.0f workflows/s (%d refused), %.0f starts/s; idle (%.0f%% of the workflows): p50 %.1f p99 %.1f ms; at %.1f x the starts for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
-		"refused %d p50 %.1f p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; server %d -> %d MiB; afterwards %.0f workflows/s, the last one done %s later\n",
+		"refused %d p50 %.1f p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; server %d -> %d MiB; afterwards %.0f starts/s, %.0f workflows/s\n",
 		capacity.AcceptedPerSecond, capacity.Refused, starts.AcceptedPerSecond, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
-		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, before>>20, after>>20, again, drained.Round(time.Second/10))
+		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, before>>20, after>>20, again, done)
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
 		}
 	}
-	must(over.P99 <= acceptedP99*idle.P99, "accepted p99 is %.1f ms, idle %.1f ms", over.P99, idle.P99)
+	// The time for which even a generator that is ready to run has to wait for a processor is that of a machine with others on it,
+	// and an answer waits for one as often.
+	must(over.P99 <= acceptedP99*idle.P99+over.Behind, "accepted p99 is %.1f ms, idle %.1f ms", over.P99, idle.P99)
 	must(over.Refused > 0, "nothing was refused: it was no overload")
-	// On a machine that is busy with other things even an idle server needs longer.
-	must(over.RefusedP99 <= max(refusedWithin, idle.P99), "refusals take %.1f ms", over.RefusedP99)
+	must(over.RefusedP99 <= refusedWithin+over.Behind, "refusals take %.1f ms", over.RefusedP99)
 	must(over.WithoutRetryAfter == 0, "%d refusals do not say when to try again", over.WithoutRetryAfter)
 	must(over.Failed == 0 && over.Unanswered == 0, "%d starts failed (%s), %d were not answered", over.Failed, over.FirstFailure, over.Unanswered)
 	must(after-before <= grows, "the server grew by %d MiB", (after-before)>>20)
-	must(again >= fullRate*capacity.AcceptedPerSecond, "afterwards %.0f workflows/s, before %.0f", again, capacity.AcceptedPerSecond)
+	must(again >= fullRate*starts.AcceptedPerSecond, "afterwards %.0f starts/s, before %.0f", again, starts.AcceptedPerSecond)
 	return wrong
 }
 
-// completions returns how many workflows per second end in the last seconds of the time in which the server is to be at its full
-// rate again: those that it took during the overload, and new ones.
-func completions(t *testing.T, s *fixture.Suite) float64 {
+// served starts a server with a worker, both warm; end ends them.
+func served(t *testing.T) (s *fixture.Suite, end func()) {
 	t.Helper()
-	const measured = 3 * time.Second
+	s = fixture.Start(t)
+	worker := s.Role(t, "worker")
+	load(t, s, plan{Closed: 64, Wait: true, For: 2 * time.Second, Tag: "warm"})
+	return s, func() {
+		_ = worker.Kill()
+		_ = s.Kill()
+	}
+}
+
+// capacities measures what a server can do: workflows from start to end, and starts alone, which leave their workflows behind.
+// The latter is measured over the same time as after the overload.
+func capacities(t *testing.T) (workflows, starts result) {
+	t.Helper()
+	s, end := served(t)
+	defer end()
+	workflows = load(t, s, plan{Closed: 256, Wait: true, For: 4 * time.Second, Skip: time.Second, Tag: "capacity"})
+	return workflows, load(t, s, plan{Closed: 256, For: fullWithin, Skip: fullWithin - recovered, Tag: "starts"})
+}
+
+// recovered is the end of the time in which the server is to be at its full rate again, which is measured.
+const recovered = 3 * time.Second
+
+// recovery measures the last seconds of the time in which the server is to be at its full rate again: starts that it takes, and
+// workflows that end, those begun during the overload included.
+func recovery(t *testing.T, s *fixture.Suite) (starts, workflows float64) {
+	t.Helper()
 	began := time.Now()
-	next := make(chan struct{})
+	next := make(chan result)
 	go func() {
-		defer close(next)
-		load(t, s, plan{Closed: 256, Wait: true, For: fullWithin, Tag: "again"})
+		next <- load(t, s, plan{Closed: 256, For: fullWithin, Skip: fullWithin - recovered, Tag: "again"})
 	}()
 	ended := func() float64 {
 		// One task each. The read model would tell later.
-		found := regexp.MustCompile(`continuo_gateway_commands_total\{kind="CompleteTask"\} (\S+)`).FindStringSubmatch(s.Metrics(t.Context()))
+		found := completedTasks.FindStringSubmatch(s.Metrics(t.Context()))
 		if found == nil {
 			t.Fatal("the server does not count completed tasks")
 		}
@@ -173,13 +191,14 @@ func completions(t *testing.T, s *fixture.Suite) float64 {
 		}
 		return n
 	}
-	fixture.Pause(time.Until(began.Add(fullWithin - measured)))
+	fixture.Pause(time.Until(began.Add(fullWithin - recovered)))
 	before, at := ended(), time.Now()
 	fixture.Pause(time.Until(began.Add(fullWithin)))
-	rate := (ended() - before) / time.Since(at).Seconds()
-	<-next
-	return rate
+	workflows = (ended() - before) / time.Since(at).Seconds()
+	return (<-next).AcceptedPerSecond, workflows
 }
+
+var completedTasks = regexp.MustCompile(`continuo_gateway_commands_total\{kind="CompleteTask"\} (\S+)`)
 
 func rss(t *testing.T, p *child.Process) int64 {
 	t.Helper()
