@@ -16,10 +16,11 @@ const (
 	admissionSlack  = 4
 	// admissionWindow is the time over which answers are measured.
 	admissionWindow = 100 * time.Millisecond
-	// admissionLeast is how many commands are always let in at a time, however slow the engine is.
-	admissionLeast = 32
-	// admissionProbe is how old the measure of an answer with little to do may be while there is a bound: then only admissionAlone are
-	// let in until no more wait, and for a window, to see how quick an answer is.
+	// admissionLeast is how many commands are always let in at a time, however slow the engine is: as many callers as one program may
+	// well have, each of whom waits for its answer before it asks again, are no overload.
+	admissionLeast = 256
+	// admissionProbe is how old the measure of an answer with little to do may be while commands are refused: then only admissionAlone
+	// are let in until no more wait, and for a window, to see how quick an answer is.
 	admissionProbe = 10 * time.Second
 	admissionAlone = 8
 )
@@ -119,7 +120,7 @@ func (a *admission) roll(now time.Duration) {
 		a.bound = 0
 		a.learn(now)
 	}
-	if a.bound > 0 && a.probing == 0 && now-a.known >= admissionProbe {
+	if a.refused > 0 && a.bound > 0 && a.probing == 0 && now-a.known >= admissionProbe {
 		a.probing, a.before, a.bound = 1, a.bound, admissionAlone
 	}
 	a.began, a.answered, a.refused, a.quickest, a.most = now, 0, 0, 0, a.inFlight

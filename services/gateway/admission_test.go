@@ -18,6 +18,12 @@ type served struct {
 	taken   int
 }
 
+// soon is how quick answers are while an engine that needs perAnswer for each is overloaded: those let in at least wait for each
+// other.
+func soon(perAnswer time.Duration) time.Duration {
+	return max(2*admissionTarget, admissionLeast*perAnswer*3/2)
+}
+
 func (s *served) run(t *testing.T, length, perAnswer, perAsk time.Duration) {
 	t.Helper()
 	s.worst, s.refused, s.taken = 0, 0, 0
@@ -61,7 +67,7 @@ func TestAdmissionKeepsAnswersQuickUnderOverload(t *testing.T) {
 	}
 	s.run(t, time.Second, perAnswer, perAnswer/3) // it takes a moment to notice
 	s.run(t, 60*time.Second, perAnswer, perAnswer/3)
-	if s.worst > 2*admissionTarget {
+	if s.worst > soon(perAnswer) {
 		t.Errorf("at three times the capacity an answer took %s", s.worst)
 	}
 	if taken := float64(s.taken) / 60; taken < 0.9*5_000 {
@@ -140,7 +146,7 @@ func TestAdmissionIsNotLedAwayByASlowlyGrowingQueue(t *testing.T) {
 		for range 4 {
 			s.run(t, 20*time.Second, perAnswer, time.Duration(float64(perAnswer)/load))
 		}
-		if s.worst > 3*admissionTarget {
+		if s.worst > 3*admissionTarget+soon(perAnswer) {
 			t.Errorf("at %v times the capacity an answer took %s", load, s.worst)
 		}
 	}
@@ -155,7 +161,7 @@ func TestAdmissionForgetsASlowDisk(t *testing.T) {
 	s.a.base = 300 * time.Millisecond
 	s.run(t, 30*time.Second, perAnswer, perAnswer/3)
 	s.run(t, 30*time.Second, perAnswer, perAnswer/3)
-	if s.worst > 2*admissionTarget {
+	if s.worst > soon(perAnswer) {
 		t.Errorf("long after the disk was slow an answer took %s", s.worst)
 	}
 }
@@ -175,7 +181,30 @@ func TestAdmissionMeasuresAnswersOnly(t *testing.T) {
 			worst = max(worst, s.worst)
 		}
 	}
-	if worst > 2*admissionTarget {
+	if worst > soon(perAnswer) {
 		t.Errorf("while some give up an answer took %s", worst)
+	}
+}
+
+// As many callers as are always let in, each of whom waits for its answer before it asks again, are refused never, however slow
+// the engine is.
+func TestAdmissionNeverRefusesAFewCallers(t *testing.T) {
+	t.Parallel()
+	const perAnswer = 2 * time.Millisecond
+	var (
+		a       admission
+		waiting []time.Duration
+		now     time.Duration
+	)
+	for range 30_000 { // a minute
+		for len(waiting) < admissionLeast {
+			if err := a.enter(now); err != nil {
+				t.Fatalf("after %s: %v", now, err)
+			}
+			waiting = append(waiting, now)
+		}
+		now += perAnswer
+		a.leave(waiting[0], now, true)
+		waiting = waiting[1:]
 	}
 }
