@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,38 +30,42 @@ func TestMain(m *testing.M) {
 	os.Exit(fixture.Main(m, nil))
 }
 
-// cases are the rows of the reference, by their first cell.
-var cases = map[string]func(t *testing.T, s *fixture.Suite){
-	"workflow id, namespace":                        workflowID,
-	"names of types, tasks, signals, views, queues": names,
+// limit is a row of the reference, by its first cell, and what holds it.
+type limit struct {
+	row   string
+	check func(t *testing.T, s *fixture.Suite)
+}
 
-	"request id":                                         requestID,
-	"reason of cancel, terminate, release":               reason,
-	"payload":                                            payloads,
-	"name of a payload's encoding":                       encoding,
-	"message to the server, REST body":                   messages,
-	"message and details of a failure":                   failures,
-	"arguments of a service's method":                    arguments,
-	"codes that end the retries of a task":               retryCodes,
-	"names that a worker offers":                         offers,
-	"slots of a worker":                                  slots,
-	"unread signals of a run":                            unreadSignals,
-	"signal names of a run":                              signalNames,
-	"open tasks of a run":                                openTasks,
-	"open timers of a run, steps that back off included": openTimers,
-	"views of a run":                                     views,
-	"what a worker reports at a time (the Go SDK reports in pages)": reportedCalls,
-	"its payloads below 1 KiB (larger ones are kept as blobs)":      smallPayloads,
-	"request ids remembered":                          requestsRemembered,
-	"wait for a result or for history in one request": waits,
-	"pages of lists; of histories":                    pages,
-	"what `describe` lists of a run":                  described,
-	"calls open in a Go client; on a client's stream": openCalls,
-	"calls open in a server":                          serverCalls,
-	"streams of clients and workers":                  streams,
-	"client commands that wait for the engine":        waitingCommands,
-	"client commands waiting in a partition":          waitingCommands,
-	"partitions":                                      partitions,
+var cases = []limit{
+	{"workflow id, namespace", workflowID},
+	{"names of types, tasks, signals, views, queues", names},
+	{"request id", requestID},
+	{"reason of cancel, terminate, release", reason},
+	{"payload", payloads},
+	{"name of a payload's encoding", encoding},
+	{"message to the server, REST body", messages},
+	{"message and details of a failure", failures},
+	{"arguments of a service's method", arguments},
+	{"codes that end the retries of a task", retryCodes},
+	{"names that a worker offers", offers},
+	{"slots of a worker", slots},
+	{"unread signals of a run", unreadSignals},
+	{"signal names of a run", signalNames},
+	{"open tasks of a run", openTasks},
+	{"open timers of a run, steps that back off included", openTimers},
+	{"views of a run", views},
+	{"what a worker reports at a time (the Go SDK reports in pages)", reportedCalls},
+	{"its payloads below 1 KiB (larger ones are kept as blobs)", smallPayloads},
+	{"request ids remembered", requestsRemembered},
+	{"wait for a result or for history in one request", waits},
+	{"pages of lists; of histories", pages},
+	{"what `describe` lists of a run", described},
+	{"calls open in a Go client; on a client's stream", openCalls},
+	{"calls open in a server", serverCalls},
+	{"streams of clients and workers", streams},
+	{"client commands that wait for the engine", waitingCommands},
+	{"client commands waiting in a partition", waitingCommands},
+	{"partitions", partitions},
 }
 
 var hasNumber = regexp.MustCompile(`[0-9]`)
@@ -81,26 +86,26 @@ func TestLimits(t *testing.T) {
 			if len(cells) < 3 || !strings.HasPrefix(line, "| ") || cells[0] == "| what" {
 				continue
 			}
-			what, limit := strings.TrimPrefix(cells[0], "| "), cells[1]
+			what, bound := strings.TrimPrefix(cells[0], "| "), cells[1]
 			rows[what] = true
-			if !hasNumber.MatchString(limit) {
+			if !hasNumber.MatchString(bound) {
 				continue
 			}
-			check := cases[what]
-			if check == nil {
-				t.Errorf("the limit of %q (%s) has no case", what, limit)
+			i := slices.IndexFunc(cases, func(c limit) bool { return c.row == what })
+			if i < 0 {
+				t.Errorf("the limit of %q (%s) has no case", what, bound)
 				continue
 			}
 			t.Run(what, func(t *testing.T) {
 				t.Parallel()
-				check(t, s)
+				cases[i].check(t, s)
 				passed.Add(1)
 			})
 		}
 	})
-	for what := range cases {
-		if !rows[what] {
-			t.Errorf("the case %q has no row in the reference", what)
+	for _, c := range cases {
+		if !rows[c.row] {
+			t.Errorf("the case %q has no row in the reference", c.row)
 		}
 	}
 	fmt.Printf("limits: %d of %d rows hold, in %s\n", passed.Load(), len(cases), time.Since(began).Round(time.Second/10))
