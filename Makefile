@@ -93,8 +93,8 @@ rot: ## FLIPS=500 bit flips and truncations of a stopped store
 diskfull: ## a disk that fills up, is full, fails (root)
 	@go test -count=1 -timeout 1h ./test/diskfull -v
 
-overload: ## three times the capacity for T=1m, a herd of timers, a run with many signals
-	@go test -count=1 -timeout 2h ./test/overload -for $(or $(T),1m) -v
+overload: ## three times the capacity for T=1m, a herd of timers, a run with SIGNALS=1000000
+	@go test -count=1 -timeout 2h ./test/overload -strict -for $(or $(T),1m) -signals $(or $(SIGNALS),1000000) -v
 
 bench: build ## all workloads 5 times beside the machine's own rates, into docs/performance.md
 	bin/continuo bench --workload all --repeat 5 --write docs/performance.md
