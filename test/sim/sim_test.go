@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	seeds    = flag.Uint64("seeds", 0, "number of seeds; 0 for as many as fit into -for")
-	bound    = flag.Duration("for", 30*time.Second, "how long seeds are run, at most; 0 for no bound")
+	seeds    = flag.Uint64("seeds", 240, "number of seeds; 0 for as many as fit into -for")
+	bound    = flag.Duration("for", time.Minute, "how long seeds are run, at most; 0 for no bound")
 	from     = flag.Uint64("from", 1_000, "the first seed")
 	verified = flag.Uint64("verify", 8, "seeds that are run by four builds and settings; their hashes have to agree")
 )
