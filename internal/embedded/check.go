@@ -31,7 +31,7 @@ func Check(dir string) (pebble.Report, error) {
 			if _, ends := e.(events.RunPurged); ends {
 				purged[r.RunID] = true
 			}
-			if key := payloadOf(e).Blob; kept && key != "" {
+			if key := events.PayloadOf(e).Blob; kept && key != "" {
 				wanted[key] = fmt.Sprintf("record %d of partition %d, run %s", r.Seq, r.Partition, r.RunID)
 				keys[r.RunID] = append(keys[r.RunID], key)
 			}
@@ -56,32 +56,4 @@ func Check(dir string) (pebble.Report, error) {
 		report.Add(model, err.Error())
 	}
 	return report, nil
-}
-
-// payloadOf returns the payload of an event that may lie in a blob; zero if it has none.
-func payloadOf(e events.Event) events.Payload {
-	switch e := e.(type) {
-	case events.RunStarted:
-		return e.Input
-	case events.RunContinued:
-		return e.Input
-	case events.RunCompleted:
-		return e.Result
-	case events.TaskScheduled:
-		return e.Input
-	case events.TaskCompleted:
-		return e.Result
-	case events.TaskAttemptFailed:
-		return e.Details
-	case events.HeartbeatRecorded:
-		return e.Details
-	case events.StepRecorded:
-		return e.Result
-	case events.SignalReceived:
-		return e.Input
-	case events.ViewSet:
-		return e.Value
-	default:
-		return events.Payload{}
-	}
 }

@@ -39,10 +39,10 @@ func (c *conn) handTask(d sessions.Delivery) {
 	m := taskDelivery{ref: ref, name: open.Name, workflow: open.WorkflowID, delivered: d.Number}
 	scheduled := open.Call
 	if open.Attempt > 1 || d.Number > 1 || open.Call == nil || !c.gateway.covers(d.Partition, d.From) {
-		var over bool
-		scheduled, m.details, over = w.taskHistory(d.Partition, open.Task, open.Attempt, open.Scheduled)
-		if over || scheduled == nil {
-			if !over {
+		past := w.taskPast(d.Partition, open.Task, open.Attempt, open.Scheduled)
+		scheduled, m.details = past.Scheduled, past.Details
+		if past.Over || scheduled == nil {
+			if !past.Over {
 				w.violate("archive", "task %s is open and not in the history of its run", open.Task)
 			}
 			c.gateway.post(sessions.NotStarted{Conn: c.id, Attempt: ref, Void: true})
@@ -61,41 +61,15 @@ func (c *conn) handTask(d sessions.Delivery) {
 // covers reports whether the gateway's tail has a position.
 func (g *gateway) covers(p events.Partition, at events.Seq) bool { return at >= g.from[p] }
 
-func (w *world) taskHistory(p events.Partition, task events.TaskID, attempt events.Attempt, from events.EventNumber) (scheduled *events.TaskScheduled, details events.Payload, over bool) {
+func (w *world) taskPast(p events.Partition, task events.TaskID, attempt events.Attempt, from events.EventNumber) (past sessions.TaskPast) {
 	records := w.history(p, task.Run, max(from, 1), 0)
-	if records == nil {
-		return nil, details, true // forgotten
-	}
+	past.Over = records == nil // forgotten
 	for _, r := range records {
 		for _, e := range r.Events {
-			switch e := e.(type) {
-			case events.TaskScheduled:
-				if e.Step == task.Step {
-					scheduled = &e
-				}
-			case events.HeartbeatRecorded:
-				if e.Step == task.Step {
-					details = e.Details
-				}
-			case events.TaskAttemptFailed:
-				if e.Step == task.Step {
-					if !e.Details.IsZero() {
-						details = e.Details
-					}
-					over = over || e.Attempt >= attempt
-				}
-			case events.TaskCompleted:
-				over = over || e.Step == task.Step
-			case events.TaskFailed:
-				over = over || e.Step == task.Step
-			case events.TaskCancelled:
-				over = over || e.Step == task.Step
-			default:
-				over = over || events.EndsRun(e)
-			}
+			past.Add(e, r.Time, task.Step, attempt)
 		}
 	}
-	return scheduled, details, over
+	return past
 }
 
 // activationDelivery is an activation on its way to a worker.
@@ -129,31 +103,15 @@ func (c *conn) handActivation(h sessions.Hand) {
 const activationDeadline = 10 * time.Second
 
 func (w *world) activationOver(p events.Partition, open *events.OpenActivation) bool {
-	over := false
-	same := func(activation uint64, attempt events.Attempt) {
-		over = over || activation > open.Activation.Activation || (activation == open.Activation.Activation && attempt >= open.Activation.Attempt)
-	}
-	records := w.history(p, open.RunID, open.Number+1, 0)
-	for _, r := range records {
+	for _, r := range w.history(p, open.RunID, open.Number+1, 0) {
 		for i, e := range r.Events {
-			if r.First+events.EventNumber(i) <= open.Number {
-				continue
-			}
-			switch e := e.(type) {
-			case events.ProgressMade:
-				same(e.Activation, e.Attempt)
-			case events.ProgressRefused:
-				same(e.Activation, e.Attempt)
-			case events.ActivationFailed:
-				same(e.Activation, e.Attempt)
-			case events.ActivationTimedOut:
-				same(e.Activation, e.Attempt)
-			default:
-				over = over || events.EndsRun(e)
+			after := r.First+events.EventNumber(i) > open.Number
+			if after && sessions.EndsActivation(e, open.Activation.Activation, open.Activation.Attempt) {
+				return true
 			}
 		}
 	}
-	return over
+	return false
 }
 
 // replayRecords are those that a full replay of an activation needs: from its beginning on, after the signals that had not

@@ -103,9 +103,8 @@ func (k *worker) connect() {
 
 // heldTask is an attempt as a worker's hello lists it and the gateway completes it from the history.
 func (w *world) heldTask(ref sessions.Attempt, limits events.TaskOptions) sessions.HeldTask {
-	h := sessions.HeldTask{Attempt: ref, StartToClose: limits.StartToClose, Heartbeat: limits.Heartbeat}
-	_, _, h.Over = w.taskHistory(w.partitionOf(ref.WorkflowID), ref.Task, ref.Attempt, 0)
-	return h
+	past := w.taskPast(w.partitionOf(ref.WorkflowID), ref.Task, ref.Attempt, 0)
+	return sessions.HeldTask{Attempt: ref, StartToClose: limits.StartToClose, Heartbeat: limits.Heartbeat, Over: past.Over}
 }
 
 // disconnected notices that a stream is broken.

@@ -30,3 +30,32 @@ func (p Payload) Size() int64 {
 	}
 	return int64(len(p.Data))
 }
+
+// PayloadOf returns the value that an event carries, which may lie in the blob store; zero if its kind has none. The details
+// of failures are not values: they are always inline.
+func PayloadOf(e Event) Payload {
+	switch e := e.(type) {
+	case RunStarted:
+		return e.Input
+	case RunContinued:
+		return e.Input
+	case RunCompleted:
+		return e.Result
+	case TaskScheduled:
+		return e.Input
+	case TaskCompleted:
+		return e.Result
+	case TaskAttemptFailed:
+		return e.Details
+	case HeartbeatRecorded:
+		return e.Details
+	case StepRecorded:
+		return e.Result
+	case SignalReceived:
+		return e.Input
+	case ViewSet:
+		return e.Value
+	default:
+		return Payload{}
+	}
+}

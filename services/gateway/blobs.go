@@ -164,40 +164,19 @@ func (g *Gateway) resolve(ctx context.Context, r *events.Record, want wanted) (*
 
 // eventPayload returns the payload of an event, if it is wanted.
 func eventPayload(e events.Event, want wanted) events.Payload {
-	switch e := e.(type) {
-	case events.RunStarted:
-		return e.Input
-	case events.TaskCompleted:
-		return e.Result
-	case events.StepRecorded:
-		return e.Result
-	case events.SignalReceived:
-		return e.Input
-	case events.RunContinued:
-		return e.Input
-	default:
-		if want == replayOnly {
-			return events.Payload{}
-		}
-		return sentPayload(e)
+	if want == replayOnly && wasSent(e) {
+		return events.Payload{}
 	}
+	return events.PayloadOf(e)
 }
 
-// sentPayload returns the payload of an event that the run's own code or worker has sent, or that ended the run.
-func sentPayload(e events.Event) events.Payload {
-	switch e := e.(type) {
-	case events.TaskScheduled:
-		return e.Input
-	case events.TaskAttemptFailed:
-		return e.Details
-	case events.HeartbeatRecorded:
-		return e.Details
-	case events.ViewSet:
-		return e.Value
-	case events.RunCompleted:
-		return e.Result
+// wasSent reports whether the payload of an event is one that the run's own code or worker has sent, or that ended the run.
+func wasSent(e events.Event) bool {
+	switch e.(type) {
+	case events.TaskScheduled, events.TaskAttemptFailed, events.HeartbeatRecorded, events.ViewSet, events.RunCompleted:
+		return true
 	default:
-		return events.Payload{}
+		return false
 	}
 }
 

@@ -195,19 +195,19 @@ func (w *writer) handTask(ctx context.Context, d sessions.Delivery) error {
 // assembleTask makes the message of a task; over says that the attempt has ended meanwhile.
 func (g *Gateway) assembleTask(ctx context.Context, d sessions.Delivery) (m *apiv1.TaskDelivery, limits events.TaskOptions, over bool, err error) {
 	open := d.Task
-	h := taskHistory{scheduled: open.Call}
+	h := sessions.TaskPast{Scheduled: open.Call}
 	// A first delivery that the tail has seen begin needs nothing from the past.
 	if open.Attempt > 1 || d.Number > 1 || open.Call == nil || !g.tail.covers(d.Partition, d.From) {
-		if h, err = g.taskHistory(ctx, d.Partition, open.Task, open.Attempt, open.Scheduled); err != nil || h.over {
-			return nil, limits, h.over, err
+		if h, err = g.taskPast(ctx, d.Partition, open.Task, open.Attempt, open.Scheduled); err != nil || h.Over {
+			return nil, limits, h.Over, err
 		}
 	}
-	limits = h.scheduled.Options
-	input, err := g.fetch(ctx, h.scheduled.Input)
+	limits = h.Scheduled.Options
+	input, err := g.fetch(ctx, h.Scheduled.Input)
 	if err != nil {
 		return nil, limits, false, err
 	}
-	details, err := g.fetch(ctx, h.details)
+	details, err := g.fetch(ctx, h.Details)
 	if err != nil {
 		return nil, limits, false, err
 	}
@@ -222,7 +222,7 @@ func (g *Gateway) assembleTask(ctx context.Context, d sessions.Delivery) (m *api
 		Task:      wire.ToTaskRef(wire.TaskRef{WorkflowID: open.WorkflowID, Task: open.Task, Attempt: open.Attempt}),
 		Namespace: string(open.Namespace), Name: string(open.Name), Input: wire.ToPayload(input),
 		StartToClose: wire.ToDuration(limits.StartToClose), HeartbeatTimeout: wire.ToDuration(limits.Heartbeat),
-		Scheduled: wire.ToTime(h.at), LastHeartbeat: wire.ToPayload(details), Delivery: max(d.Number, 1), WorkflowType: string(name),
+		Scheduled: wire.ToTime(h.At), LastHeartbeat: wire.ToPayload(details), Delivery: max(d.Number, 1), WorkflowType: string(name),
 	}, limits, false, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/continuo-dev/continuo/internal/archive"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/services/gateway/sessions"
 )
 
 // readBytes is how much history is read at a time, in encoded bytes.
@@ -63,78 +64,29 @@ func (g *Gateway) walk(
 	return nil
 }
 
-// call is what a task was called with, and how its history stands.
-type taskHistory struct {
-	scheduled *events.TaskScheduled
-	at        events.Time    // when it was called; 0 when unknown
-	details   events.Payload // of the last heartbeat kept
-	// over says that the given attempt has ended, by itself or with its run.
-	over bool
-}
-
-// taskHistory reads what is needed to hand out an attempt of a task. from is the number of its TaskScheduled, 0 when that
+// taskPast reads what is needed to hand out an attempt of a task. from is the number of its TaskScheduled, 0 when that
 // has to be looked for.
-func (g *Gateway) taskHistory(ctx context.Context, p events.Partition, task events.TaskID, attempt events.Attempt, from events.EventNumber) (taskHistory, error) {
-	var h taskHistory
-	ended := func(step events.Step, n events.Attempt) {
-		h.over = h.over || (step == task.Step && n >= attempt)
-	}
+func (g *Gateway) taskPast(ctx context.Context, p events.Partition, task events.TaskID, attempt events.Attempt, from events.EventNumber) (sessions.TaskPast, error) {
+	var past sessions.TaskPast
 	err := g.walk(ctx, p, task.Run, max(from, 1), 0, func(r *events.Record, _ events.EventNumber, e events.Event) bool {
-		switch e := e.(type) {
-		case events.TaskScheduled:
-			if e.Step == task.Step {
-				h.scheduled, h.at = &e, r.Time
-			}
-		case events.HeartbeatRecorded:
-			if e.Step == task.Step {
-				h.details = e.Details
-			}
-		case events.TaskAttemptFailed:
-			if e.Step == task.Step && !e.Details.IsZero() {
-				h.details = e.Details
-			}
-			ended(e.Step, e.Attempt)
-		case events.TaskCompleted:
-			ended(e.Step, max(e.Attempt, attempt))
-		case events.TaskFailed:
-			ended(e.Step, max(e.Attempt, attempt))
-		case events.TaskCancelled:
-			ended(e.Step, max(e.Attempt, attempt))
-		default:
-			h.over = h.over || events.EndsRun(e)
-		}
-		return !h.over
+		past.Add(e, r.Time, task.Step, attempt)
+		return !past.Over
 	})
-	if err == nil && h.scheduled == nil && !h.over {
-		return h, fmt.Errorf("task %s is not in the history of its run", task)
+	if err == nil && past.Scheduled == nil && !past.Over {
+		return past, fmt.Errorf("task %s is not in the history of its run", task)
 	}
 	if errors.Is(err, archive.ErrNotFound) {
-		h.over = true // the run is forgotten
-		return h, nil
+		past.Over = true // the run is forgotten
+		return past, nil
 	}
-	return h, err
+	return past, err
 }
 
 // activationOver reports whether the history has the end of an activation's attempt.
 func (g *Gateway) activationOver(ctx context.Context, p events.Partition, open *events.OpenActivation) (bool, error) {
 	over := false
-	same := func(activation uint64, attempt events.Attempt) {
-		over = over || activation > open.Activation.Activation ||
-			(activation == open.Activation.Activation && attempt >= open.Activation.Attempt)
-	}
 	err := g.walk(ctx, p, open.RunID, open.Number+1, 0, func(_ *events.Record, _ events.EventNumber, e events.Event) bool {
-		switch e := e.(type) {
-		case events.ProgressMade:
-			same(e.Activation, e.Attempt)
-		case events.ProgressRefused:
-			same(e.Activation, e.Attempt)
-		case events.ActivationFailed:
-			same(e.Activation, e.Attempt)
-		case events.ActivationTimedOut:
-			same(e.Activation, e.Attempt)
-		default:
-			over = over || events.EndsRun(e)
-		}
+		over = sessions.EndsActivation(e, open.Activation.Activation, open.Activation.Attempt)
 		return !over
 	})
 	if errors.Is(err, archive.ErrNotFound) {

@@ -150,15 +150,15 @@ func (g *Gateway) heldTask(ctx context.Context, ns events.Namespace, ref *apiv1.
 		return sessions.HeldTask{}, err
 	}
 	held := sessions.HeldTask{Attempt: sessions.Attempt(t)}
-	h, err := g.taskHistory(ctx, events.PartitionOf(ns, t.WorkflowID, g.deps.Partitions), t.Task, t.Attempt, 0)
+	h, err := g.taskPast(ctx, events.PartitionOf(ns, t.WorkflowID, g.deps.Partitions), t.Task, t.Attempt, 0)
 	if err != nil {
 		// The worker has it and its result counts, whatever its limits are: only the default bound is lost.
 		g.deps.Log.Warn("the limits of a running task could not be read", slog.String("run_id", t.Task.Run.String()), slog.String("error", err.Error()))
 		return held, nil
 	}
-	held.Over = h.over
-	if h.scheduled != nil {
-		held.StartToClose, held.Heartbeat = h.scheduled.Options.StartToClose, h.scheduled.Options.Heartbeat
+	held.Over = h.Over
+	if h.Scheduled != nil {
+		held.StartToClose, held.Heartbeat = h.Scheduled.Options.StartToClose, h.Scheduled.Options.Heartbeat
 	}
 	return held, nil
 }
