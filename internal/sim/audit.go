@@ -159,6 +159,7 @@ func (a *auditor) run(r *events.Record) {
 		a.runs[r.RunID] = run
 		a.order = append(a.order, run)
 		a.open++
+		a.w.starters[r.RunID].began()
 	}
 	if r.First != run.next {
 		a.w.violate("sequence", "run %s: event %d follows %d", r.RunID, r.First, run.next-1)

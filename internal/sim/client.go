@@ -25,6 +25,7 @@ type client struct {
 	fed      int  // signals of the calm
 	acked    int  // requests with an answer
 	over     bool // the run has ended, or there is none
+	refused  bool // there is none, as far as the client was told
 	waits    bool
 }
 
@@ -60,7 +61,7 @@ func (w *world) startClients() {
 		if w.tuning.features.has(fewNames) {
 			c.policy = events.IDPolicy(w.rng.IntN(4))
 		}
-		w.clients = append(w.clients, c)
+		w.clients, w.starters[c.run] = append(w.clients, c), c
 		w.after(w.rng.Int64N(max(w.stormEnds*2/3, 1)), kindClient, c.start)
 	}
 }
@@ -75,14 +76,28 @@ func (c *client) start() {
 		Type: "sim.Flow", Queue: events.DefaultTaskQueue, Input: events.Payload{Encoding: "json", Data: data}, IDPolicy: c.policy, RunTimeout: c.timeout,
 	}}
 	r.then = func() {
-		if !r.started {
-			c.over = true // a run of that id was in the way
+		if !r.started && c.w.audit.runs[c.run] == nil {
+			c.over, c.refused = true, true // a run of that id was in the way
 			return
 		}
 		c.await()
 		c.live()
 	}
 	c.send(r)
+}
+
+// began is told of the first record of the client's run. A refusal of a start is not remembered: a copy of it that was sent
+// earlier, or came later, may begin the run when nothing is in the way any more. Its client finds out and goes on with it.
+func (c *client) began() {
+	if !c.refused {
+		return
+	}
+	c.refused = false
+	c.w.after(second, kindClient, func() {
+		c.over = false
+		c.await()
+		c.live()
+	})
 }
 
 // live does now and then what clients do to a run.

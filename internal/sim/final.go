@@ -17,7 +17,8 @@ func (a *auditor) answered(r *request, answer events.Answer) {
 		return // by the server's clock it was repeated when nobody remembered it any more
 	}
 	if r.done {
-		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && (!start || !r.started) {
+		// A start that changed nothing, because a run was in the way, is looked at anew when it comes again.
+		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && (!start || r.started) {
 			a.w.violate("requests", "%s: request %q was answered %s and then %s", r.client.workflow, r.id, r.code, answer.Code)
 		}
 		return

@@ -50,6 +50,7 @@ type world struct {
 	crashIn  int  // durable writes until then; 0 for none
 	workers  []*worker
 	clients  []*client
+	starters map[events.RunID]*client
 	programs []*program
 	registry *flow.Registry
 	audit    *auditor
@@ -82,7 +83,7 @@ type tuning struct {
 func newWorld(seed uint64, o Options) *world {
 	w := &world{
 		seed: seed, options: o, rng: rand.New(rand.NewPCG(seed, 0x636f6e74696e756f)), ctx: context.Background(),
-		logger: slog.New(slog.DiscardHandler), hash: 14695981039346656037,
+		logger: slog.New(slog.DiscardHandler), hash: 14695981039346656037, starters: map[events.RunID]*client{},
 	}
 	if w.options.MaxSteps == 0 {
 		w.options.MaxSteps = defaultMax
