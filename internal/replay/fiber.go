@@ -20,6 +20,7 @@ type fiber struct {
 	futures []*Future
 	all     bool
 	passed  int // with all: so many of futures, from the first on, have ended
+	one     [1]*Future // room for futures, of a fiber that waits for one
 	scope   *Scope
 
 	// Where it made its last call.
@@ -39,7 +40,9 @@ func (r *Run) newFiber(body func(*fiber)) *fiber {
 func (r *Run) drain() {
 	for len(r.queue) > 0 && r.err == nil && !r.ended && !r.paged {
 		f := r.queue[0]
-		r.queue = r.queue[1:]
+		if r.queue = r.queue[1:]; len(r.queue) == 0 {
+			r.queue = r.room[:0]
+		}
 		r.resume(f)
 	}
 }

@@ -29,6 +29,7 @@ type Future struct {
 	ended   bool
 	index   uint64 // position of the end among all ends of the run
 	waiters []*fiber
+	waiter  [1]*fiber // room for the first of waiters
 
 	result  events.Payload
 	failure *events.Failure
@@ -137,6 +138,9 @@ func (r *Run) ready(f *fiber) {
 func (f *fiber) wait(scope *Scope, all bool, futures []*Future) {
 	f.waiting, f.futures, f.all, f.passed, f.scope = true, futures, all, 0, scope
 	for _, future := range futures {
+		if future.waiters == nil {
+			future.waiters = future.waiter[:0]
+		}
 		future.waiters = append(future.waiters, f)
 	}
 	f.park()
@@ -146,7 +150,20 @@ func (f *fiber) wait(scope *Scope, all bool, futures []*Future) {
 // Await waits for a future. It returns nil when it has ended, and otherwise why it cannot be waited for: the scope is
 // cancelled or the run is closed. A signal is taken.
 func (r *Run) Await(scope *Scope, future *Future) error {
-	_, err := r.First(scope, future)
+	f, err := r.enter("Await")
+	if err != nil {
+		return err
+	}
+	if err := r.check([]*Future{future}); err != nil {
+		return err
+	}
+	return r.await(f, scope, future)
+}
+
+func (r *Run) await(f *fiber, scope *Scope, future *Future) error {
+	f.one[0] = future
+	_, err := r.first(f, scope, f.one[:])
+	f.one[0] = nil
 	return err
 }
 
@@ -169,8 +186,7 @@ func (r *Run) AwaitNew(scope *Scope, future *Future) error {
 	if future.ended {
 		return nil
 	}
-	_, err := r.first(r.current, scope, []*Future{future})
-	return err
+	return r.await(r.current, scope, future)
 }
 
 func (r *Run) first(f *fiber, scope *Scope, futures []*Future) (int, error) {

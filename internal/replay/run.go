@@ -97,6 +97,7 @@ type Run struct {
 
 	fibers  []*fiber
 	queue   []*fiber
+	room    [2]*fiber // for a short queue
 	current *fiber
 	paged   bool
 	yield   chan struct{}
@@ -190,13 +191,14 @@ func (r *Run) turn() (Turn, error) {
 	switch {
 	case r.ended || len(r.intents) > 0:
 	case len(r.wanted) > 0:
-		t := Turn{Stop: stop}
+		t := Turn{Stop: stop, Start: make([]StepCall, 0, len(r.wanted))}
 		for _, f := range r.wanted {
 			f.state = stepExecuting
 			t.Start = append(t.Start, f.stepCall())
 		}
 		r.executing += len(r.wanted)
-		r.wanted = nil
+		clear(r.wanted)
+		r.wanted = r.wanted[:0]
 		return t, nil
 	case r.executing > 0:
 		return Turn{Stop: stop}, nil

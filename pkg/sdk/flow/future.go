@@ -10,6 +10,7 @@ import (
 
 	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
+	"github.com/continuo-dev/continuo/pkg/sdk/payload"
 )
 
 // Awaitable is what [First] chooses from: any [Future].
@@ -37,15 +38,6 @@ func (f *Future[T]) Await(ctx Context) (T, error) {
 	return f.outcome()
 }
 
-// awaitNew is Await for a future that was made just now by a call with the same context.
-func (f *Future[T]) awaitNew(ctx Context) (T, error) {
-	var zero T
-	if err := ctx.live().AwaitNew(ctx.scope, f.core); err != nil {
-		return zero, err
-	}
-	return f.outcome()
-}
-
 // outcome returns how the ended future ended.
 func (f *Future[T]) outcome() (T, error) {
 	if f.settle != nil {
@@ -62,21 +54,38 @@ func (f *Future[T]) Ready(ctx Context) bool {
 	return f.core.Ready()
 }
 
-// decoded returns a future whose value is the decoded payload of core.
-func decoded[T any](r *runtime, core *replay.Future, failed func(*events.Failure) error) *Future[T] {
-	f := &Future[T]{run: r, core: core}
-	f.settle = func() (value T, err error) {
-		result, failure, err := core.Outcome()
-		switch {
-		case err != nil:
-			return value, err
-		case failure != nil:
-			return value, failed(failure)
-		}
-		err = r.payloads.Decode(result, &value)
-		return value, err
+// decoded returns a future whose value is the decoded payload of core, which has the given name.
+func decoded[T any](r *runtime, core *replay.Future, name string) *Future[T] {
+	return &Future[T]{run: r, core: core, settle: func() (T, error) { return settled[T](r, core, name) }}
+}
+
+// settled returns how core has ended.
+func settled[T any](r *runtime, core *replay.Future, name string) (T, error) {
+	result, failure, err := core.Outcome()
+	if failure != nil {
+		err = r.taskError(name, core, failure)
 	}
-	return f
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return valueOf[T](r.payloads, result)
+}
+
+// valueOf decodes a payload.
+func valueOf[T any](c payload.Converter, p events.Payload) (value T, err error) {
+	err = c.Decode(p, &value)
+	return value, err
+}
+
+// awaited waits for a task or step that was begun just now with the same context.
+func awaited[T any](ctx Context, core *replay.Future, name string) (T, error) {
+	r := ctx.live()
+	if err := r.AwaitNew(ctx.scope, core); err != nil {
+		var zero T
+		return zero, err
+	}
+	return settled[T](r, core, name)
 }
 
 // Go runs f(ctx, in) beside the code that calls it and returns its outcome as a future. F begins at once and runs until it

@@ -41,7 +41,7 @@ func (s Signal[T]) Next(ctx Context) *Future[T] {
 		r.Refuse(err)
 		return &Future[T]{run: r, core: r.Failed(err), err: err}
 	}
-	return decoded[T](r, r.Next(s.name), nil)
+	return decoded[T](r, r.Next(s.name), string(s.name))
 }
 
 // TryNext reads the next signal if one has come; false means that none has.

@@ -22,36 +22,50 @@ import (
 // before it is durable.
 func Step[T any](ctx Context, label string, code func(ctx context.Context) (T, error), opts ...StepOption) (T, error) {
 	r := ctx.live()
+	o := stepOptionsOf(opts)
+	if err := checkStep(label, o); err != nil {
+		r.Refuse(err)
+		var zero T
+		return zero, err
+	}
+	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, &stepCode[T]{r, code})
+	return awaited[T](ctx, core, label)
+}
+
+func stepOptionsOf(opts []StepOption) stepOptions {
+	if len(opts) == 0 {
+		return stepOptions{}
+	}
 	var o stepOptions
 	for _, opt := range opts {
 		opt.applyStep(&o)
 	}
-	var zero T
-	if err := checkStep(label, o); err != nil {
-		r.Refuse(err)
-		return zero, err
-	}
-	work := stepWork(func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error) {
-		ctx = task.NewContext(ctx, task.Execution{
-			ID: call.Task, Name: events.TaskName(label), Attempt: attempt, WorkflowID: r.ref.WorkflowID,
-		}, r.payloads, nil)
-		value, err := code(ctx)
-		if err != nil {
-			return events.Payload{}, err
-		}
-		return r.payloads.Encode(value)
-	})
-	core := r.Step(ctx.scope, label, replay.StepOptions{Retry: o.retry, Timeout: o.timeout}, stepCode{work, r.payloads})
-	future := decoded[T](r, core, func(f *events.Failure) error { return r.taskError(label, core, f) })
-	return future.awaitNew(ctx)
+	return o
 }
 
-type stepWork func(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error)
+// stepWork is what a step's call carries to TryStep.
+type stepWork interface {
+	run(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error)
+	converter() payload.Converter
+}
 
-// stepCode is what a step's call carries to TryStep.
-type stepCode struct {
-	work     stepWork
-	payloads payload.Converter
+// stepCode is the code of a step with a result of type T.
+type stepCode[T any] struct {
+	runtime *runtime
+	code    func(ctx context.Context) (T, error)
+}
+
+func (s *stepCode[T]) converter() payload.Converter { return s.runtime.payloads }
+
+func (s *stepCode[T]) run(ctx context.Context, call replay.StepCall, attempt events.Attempt) (events.Payload, error) {
+	ctx = task.NewContext(ctx, task.Execution{
+		ID: call.Task, Name: events.TaskName(call.Label), Attempt: attempt, WorkflowID: s.runtime.ref.WorkflowID,
+	}, s.runtime.payloads, nil)
+	value, err := s.code(ctx)
+	if err != nil {
+		return events.Payload{}, err
+	}
+	return s.runtime.payloads.Encode(value)
 }
 
 func checkStep(label string, o stepOptions) error {
@@ -71,17 +85,17 @@ func checkStep(label string, o stepOptions) error {
 // attempt, negative when it did not; [replay.NextTry] says what follows a failure. When ctx has ended there is no outcome: the
 // step is to be executed again by whoever has the run next.
 func TryStep(ctx context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, failure *events.Failure, retryAfter time.Duration) {
-	code := call.Work.(stepCode)
-	result, err := code.try(ctx, call, attempt)
+	work := call.Work.(stepWork)
+	result, err := tryStep(ctx, work, call, attempt)
 	if err != nil {
-		failure, retryAfter = failureOf(err, code.payloads)
+		failure, retryAfter = failureOf(err, work.converter())
 		return events.Payload{}, failure, retryAfter
 	}
 	return result, nil, -1
 }
 
-// try makes one attempt.
-func (c stepCode) try(parent context.Context, call replay.StepCall, attempt events.Attempt) (result events.Payload, err error) {
+// tryStep makes one attempt.
+func tryStep(parent context.Context, work stepWork, call replay.StepCall, attempt events.Attempt) (result events.Payload, err error) {
 	ctx := parent
 	if call.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -98,7 +112,7 @@ func (c stepCode) try(parent context.Context, call replay.StepCall, attempt even
 			err = panicked(p)
 		}
 	}()
-	return c.work(ctx, call, attempt)
+	return work.run(ctx, call, attempt)
 }
 
 // panicked returns the failure of code that panicked, with the line, called while the panic is handled.

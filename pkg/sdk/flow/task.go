@@ -59,7 +59,7 @@ func (d *definition) with(opts []TaskOption) *definition {
 var errUndefined = refused("", "the zero Task was used; define it with flow.NewTask, flow.Method or flow.Action")
 
 // begin calls the task.
-func begin[Out any](ctx Context, d *definition, args ...any) *Future[Out] {
+func begin(ctx Context, d *definition, args ...any) *replay.Future {
 	r := ctx.live()
 	err := errUndefined
 	if d != nil {
@@ -67,16 +67,15 @@ func begin[Out any](ctx Context, d *definition, args ...any) *Future[Out] {
 	}
 	if err != nil {
 		r.Refuse(err)
-		return &Future[Out]{run: r, core: r.Failed(err), err: err}
+		return r.Failed(err)
 	}
 	input, err := r.payloads.EncodeArgs(args...)
 	if err != nil {
-		return &Future[Out]{run: r, core: r.Failed(err), err: err}
+		return r.Failed(err)
 	}
-	core := r.Call(ctx.scope, events.ScheduleTask{
+	return r.Call(ctx.scope, events.ScheduleTask{
 		Name: events.TaskName(d.name), Queue: d.options.queue, Input: input, Options: d.options.TaskOptions,
 	})
-	return decoded[Out](r, core, func(f *events.Failure) error { return r.taskError(d.name, core, f) })
 }
 
 func (r *runtime) taskError(name string, core *replay.Future, f *events.Failure) error {
@@ -88,13 +87,13 @@ func (r *runtime) taskError(name string, core *replay.Future, f *events.Failure)
 
 // call begins the task and waits for it, unless [Go] wants its future.
 func call[Out any](ctx Context, d *definition, args ...any) (Out, error) {
-	future := begin[Out](ctx, d, args...)
+	core := begin(ctx, d, args...)
 	if ctx.capture != nil {
-		ctx.capture.future = future
+		ctx.capture.future = decoded[Out](ctx.run, core, d.nameOf())
 		var zero Out
 		return zero, errCaptured
 	}
-	return future.awaitNew(ctx)
+	return awaited[Out](ctx, core, d.nameOf())
 }
 
 // Task is a call of a service or function that some worker implements. It is a value: make one for each contract, in a
