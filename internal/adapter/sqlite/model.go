@@ -34,7 +34,8 @@ type Model struct {
 	writer *sql.DB      // one connection
 	reader *sql.DB
 	stmts  statements
-	sums   sums // of the file's pages
+	sums   sums  // of the file's pages
+	due    int64 // the size of the write-ahead log that brings the next checkpoint
 	closed bool
 
 	verifying sync.WaitGroup // the search for damage in a large file
@@ -53,7 +54,7 @@ var errClosed = errors.New("the read model is closed")
 // Open opens the model in the file, and makes it if it does not exist; its directory must. A file that cannot be used is
 // not an error: see the package. The file must not be open in another process.
 func Open(ctx context.Context, path string) (*Model, error) {
-	m := &Model{path: path, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}), enough: func() {}}
+	m := &Model{path: path, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}), enough: func() {}, due: checkpointBytes}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
 	}
@@ -119,10 +120,10 @@ func (m *Model) verify(ctx context.Context) (fresh bool, err error) {
 	budget, cancel := context.WithTimeout(ctx, checkBudget)
 	defer cancel()
 	next := 0
-	for err == nil && budget.Err() == nil && next < len(m.sums) {
+	for err == nil && budget.Err() == nil && next < len(m.sums.pages) {
 		next, err = m.sums.verify(m.path, next)
 	}
-	if err != nil || next == len(m.sums) {
+	if err != nil || next == len(m.sums.pages) {
 		return false, err
 	}
 	ctx, m.enough = context.WithCancel(context.WithoutCancel(ctx))
@@ -135,7 +136,7 @@ func (m *Model) verifyRest(ctx context.Context, next int) {
 	for left := true; left && ctx.Err() == nil; {
 		m.mu.RLock()
 		var err error
-		if left = next < len(m.sums); left {
+		if left = next < len(m.sums.pages); left {
 			next, err = m.sums.verify(m.path, next)
 		}
 		m.mu.RUnlock()
@@ -146,45 +147,61 @@ func (m *Model) verifyRest(ctx context.Context, next int) {
 	}
 }
 
-// checkpoint moves the write-ahead log into the file and writes the sums of the file's pages. mu is held for writing, or
-// nobody else knows the model yet.
+// checkpoint moves the write-ahead log into the file. mu is held for writing, or nobody else knows the model yet. One that
+// fails, or does not end because somebody outside reads the file, costs nothing but the length of the log: what it has
+// moved is read from the log until a later one ends.
 func (m *Model) checkpoint(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	pages, err := walPages(m.path)
-	if err != nil {
+	if some, err := m.note(); err != nil || !some {
 		return err
 	}
-	if err := os.Remove(m.path + sumsSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	return m.moveLog(context.WithoutCancel(ctx))
+}
+
+// note writes down what a checkpoint will change. Some is false when it would change nothing.
+func (m *Model) note() (some bool, err error) {
+	wal, err := readWAL(m.path)
+	if err != nil || wal.count == 0 {
+		return false, err
 	}
-	// A checkpoint that does not end may have moved pages that the write-ahead log forgets: the next one sums them all.
-	before := m.sums
-	m.sums = nil
-	var busy, frames, moved int
-	if err := m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
+	next := m.sums.moved(wal)
+	if err := next.save(m.path); err != nil {
+		return false, err
+	}
+	m.sums = next
+	return true, nil
+}
+
+// moveLog moves what was noted. It does not wait for readers outside this process: nobody here reads meanwhile.
+func (m *Model) moveLog(ctx context.Context) error {
+	if _, err := m.writer.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return m.failed(err)
+	}
+	var busy, frames, moved int
+	err := m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	if _, undo := m.writer.ExecContext(ctx, patience); err != nil || undo != nil {
+		return m.failed(errors.Join(err, undo))
 	}
 	if busy != 0 {
 		return errors.New("the read model is in use elsewhere")
 	}
-	next, err := before.after(m.path, pages)
-	if err != nil {
-		return m.failed(damagedFile(m.path, "its pages cannot be read: %v", err))
-	}
-	m.sums = next
-	return next.save(m.path)
+	m.sums.moving = nil
+	return nil
 }
 
-// checkpointIfDue keeps the write-ahead log short. What fails is tried again after the next batch; until then the file
-// has no sums, so that it would be built anew by the next start.
+// checkpointIfDue keeps the write-ahead log short. What fails is tried again when the log has grown as much again.
 func (m *Model) checkpointIfDue(ctx context.Context) {
-	if info, err := os.Stat(m.path + "-wal"); err != nil || info.Size() < checkpointBytes {
+	info, err := os.Stat(m.path + "-wal")
+	if err != nil || info.Size() < m.due {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.closed && m.writer != nil {
-		_ = m.checkpoint(ctx)
+	if m.closed || m.writer == nil {
+		return
+	}
+	m.due = checkpointBytes
+	if m.checkpoint(ctx) != nil {
+		m.due += info.Size()
 	}
 }
 
@@ -198,7 +215,9 @@ func (m *Model) Close() error {
 	}
 	m.closed = true
 	if m.writer != nil && m.usable() == nil {
-		_ = m.checkpoint(context.Background()) // when it fails, as on a full disk, the next start builds the model anew
+		// When it fails SQLite moves the log as the file is closed, and the next start builds the model anew if the sums could
+		// not be written, as on a full disk.
+		_ = m.checkpoint(context.Background())
 	}
 	return m.disconnect()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/readmodel"
@@ -54,10 +55,14 @@ CREATE TRIGGER runs_removed AFTER DELETE ON runs BEGIN
 END;
 `
 
+// patience is how long a statement waits for a lock that another process holds on the file, in ms. The projector tries again
+// then, and says why the model stands still.
+const patience = "PRAGMA busy_timeout = 1000"
+
 // connect opens one pool of connections.
 func connect(path string, connections int, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{}
-	q.Add("_pragma", "busy_timeout(10000)")
+	q.Add("_pragma", strings.TrimPrefix(patience, "PRAGMA "))
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
 	}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -199,8 +200,8 @@ func TestACrashCostsNoRebuild(t *testing.T) {
 			t.Fatalf("after batch %d the copy has version %d (%v)", n, got.Version, err)
 		}
 	}
-	if len(m.sums) < 100 {
-		t.Fatalf("%d pages have sums: there was no checkpoint", len(m.sums))
+	if len(m.sums.pages) < 100 {
+		t.Fatalf("%d pages have sums: there was no checkpoint", len(m.sums.pages))
 	}
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
@@ -311,4 +312,88 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/run")
+}
+
+// Somebody who has the file open in another program keeps the log from being moved, and nothing else: neither writing nor
+// reading waits, and the next try is made when the log has grown as much again.
+func TestAReaderOutsideStopsNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	if err := m.Apply(t.Context(), batch(1)); err != nil {
+		t.Fatal(err)
+	}
+	outside, err := connect(path, 1, "query_only(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := outside.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var runs int
+	if err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM runs").Scan(&runs); err != nil {
+		t.Fatal(err)
+	}
+	m.due = 0
+	for n := range 3 {
+		b := batch(10)
+		for i := range b.Rows {
+			b.Rows[i].Version = events.EventNumber(4 + n)
+		}
+		began := time.Now() //nolint:forbidigo // how long a call of another program's lock takes
+		if err := m.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5*time.Second { //nolint:forbidigo // as above
+			t.Errorf("writing took %v", took)
+		}
+		if got, err := m.Run(t.Context(), "default", "w9", events.RunID{}); err != nil || got.Version != events.EventNumber(4+n) {
+			t.Fatalf("version %d (%v)", got.Version, err)
+		}
+	}
+	if m.due <= checkpointBytes || m.due > checkpointBytes+1<<20 {
+		t.Errorf("the next try is at %d bytes", m.due)
+	}
+	if err := errors.Join(tx.Rollback(), outside.Close()); err != nil {
+		t.Fatal(err)
+	}
+	m.due = 0
+	if err := m.Apply(t.Context(), batch(1)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() > 0 || m.due != checkpointBytes {
+		t.Errorf("the log is not moved when the reader is gone (%v)", err)
+	}
+	if err := errors.Join(m.Close(), Check(path)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A lock that another program holds makes the model unavailable for writing after a moment, not damaged.
+func TestALockFromOutsideIsSaid(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	outside, err := connect(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = outside.Close() }()
+	tx, err := outside.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "DELETE FROM runs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Apply(t.Context(), batch(1)); !errors.Is(err, readmodel.ErrUnavailable) || errors.Is(err, readmodel.ErrDamaged) {
+		t.Errorf("writing says %v", err)
+	}
+	if _, err := m.List(t.Context(), readmodel.Filter{}, readmodel.Page{}); err != nil {
+		t.Errorf("reading says %v", err)
+	}
+	if err := errors.Join(tx.Rollback(), m.Apply(t.Context(), batch(1))); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
 }

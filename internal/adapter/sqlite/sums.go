@@ -7,22 +7,26 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/continuo-dev/continuo/internal/readmodel"
 )
 
 // SQLite does not notice a flipped bit in the middle of a value, so the file is kept together with a checksum of each of its
-// pages: <file>-sums has the magic, the CRC-32C of every page, and the CRC-32C of all that.
+// pages, in <file>-sums.
 //
-// Pages change only by a checkpoint, which is made here and never by SQLite itself. It takes the sums away, moves the whole
-// write-ahead log into the file, and writes new sums. So a file without sums is one whose checkpoint did not end, and the
-// write-ahead log, whose frames have checksums, is never part of the file already: what is left of it after a crash is a
-// state that the model once had.
+// Pages change only by a checkpoint, which is made here and never by SQLite itself. Before one begins, the sums that the
+// pages will have are written, with the mark of the write-ahead log that has these pages. As long as the log begins as
+// marked, the checkpoint may be at any point: its pages are read from the log, whatever the file has, and are not judged.
+// When it does not, the checkpoint has ended, and every page must have its sum. So a crash at any moment costs nothing,
+// and the sums are written once a checkpoint. What is left in a log after a crash is a state that the model once had:
+// frames have checksums.
 const sumsSuffix = "-sums"
 
-const sumsMagic = "continuo sums 1\n"
+const sumsMagic = "continuo sums 2\n"
 
 const pageBytes = 4096
 
@@ -34,50 +38,88 @@ const verifyChunk = 1024
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sums are the checksums of the pages of a file, page 1 first.
-type sums []uint32
+// sums are the checksums of the pages of a file, after the checkpoint that may be under way.
+type sums struct {
+	pages  []uint32         // CRC-32C of each, page 1 first
+	log    walMark          // of the log that the checkpoint moves
+	moving map[int]struct{} // pages that it moves, counted from 0; none when it has ended
+}
 
+// encode writes the magic, the mark, numbers and sums of the pages, the moving pages, and the CRC-32C of all that.
 func (s sums) encode() []byte {
-	b := append(make([]byte, 0, len(sumsMagic)+4*len(s)+4), sumsMagic...)
-	for _, sum := range s {
+	b := make([]byte, 0, len(sumsMagic)+8+4+8+4*len(s.pages)+4*len(s.moving)+4)
+	b = append(b, sumsMagic...)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.log.bytes))
+	b = binary.BigEndian.AppendUint32(b, s.log.crc)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(s.pages)))
+	for _, sum := range s.pages {
 		b = binary.BigEndian.AppendUint32(b, sum)
 	}
+	for _, n := range slices.Sorted(maps.Keys(s.moving)) {
+		b = binary.BigEndian.AppendUint32(b, uint32(n))
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func decodeSums(b []byte) (s sums, ok bool) {
+	const head = len(sumsMagic) + 8 + 4 + 8
+	end := len(b) - 4
+	if end < head || end%4 != 0 || string(b[:len(sumsMagic)]) != sumsMagic || crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+		return s, false
+	}
+	s.log = walMark{bytes: int64(binary.BigEndian.Uint64(b[len(sumsMagic):])), crc: binary.BigEndian.Uint32(b[len(sumsMagic)+8:])}
+	count := binary.BigEndian.Uint64(b[head-8:])
+	if count > uint64(end-head)/4 {
+		return s, false
+	}
+	b = b[head:end]
+	s.pages, s.moving = make([]uint32, count), make(map[int]struct{})
+	for n := range s.pages {
+		s.pages[n] = binary.BigEndian.Uint32(b[4*n:])
+	}
+	for b = b[4*count:]; len(b) > 0; b = b[4:] {
+		s.moving[int(binary.BigEndian.Uint32(b))] = struct{}{}
+	}
+	return s, true
 }
 
 func damagedFile(path, format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s", readmodel.ErrDamaged, path, fmt.Sprintf(format, args...))
 }
 
-// readSums reads the sums of a file. A file that is not there, or empty, has none, and fresh is true.
+// readSums reads the sums of a file. A file that is not there, or was only just begun, has none, and fresh is true.
 func readSums(path string) (s sums, fresh bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
-		return nil, true, nil
+		return s, true, nil
 	}
 	switch {
 	case err != nil:
-		return nil, false, err
+		return s, false, err
 	case !info.Mode().IsRegular():
-		return nil, false, fmt.Errorf("%s is not a file", path)
+		return s, false, fmt.Errorf("%s is not a file", path)
 	}
 	b, err := os.ReadFile(path + sumsSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, damagedFile(path, "it has no page sums: it is of another program or version, or writing it was interrupted")
+		return s, false, damagedFile(path, "it has no page sums: it is of another program or version, or was never written in full")
 	}
 	if err != nil {
-		return nil, false, err
+		return s, false, err
 	}
-	end := len(b) - 4
-	if end < len(sumsMagic) || string(b[:len(sumsMagic)]) != sumsMagic || end%4 != 0 ||
-		crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
-		return nil, false, damagedFile(path+sumsSuffix, "it cannot be read")
+	s, ok := decodeSums(b)
+	if !ok {
+		return s, false, damagedFile(path+sumsSuffix, "it cannot be read: it is damaged or of another version")
 	}
-	for at := len(sumsMagic); at < end; at += 4 {
-		s = append(s, binary.BigEndian.Uint32(b[at:]))
+	under, err := s.log.begins(path)
+	if err != nil {
+		return s, false, err
 	}
-	if want := int64(len(s)) * pageBytes; info.Size() != want {
-		return nil, false, damagedFile(path, "it has %d bytes and should have %d", info.Size(), want)
+	if under {
+		return s, false, nil
+	}
+	s.moving = nil
+	if want := int64(len(s.pages)) * pageBytes; info.Size() != want {
+		return s, false, damagedFile(path, "it has %d bytes and should have %d", info.Size(), want)
 	}
 	return s, false, nil
 }
@@ -89,19 +131,25 @@ func (s sums) verify(path string, from int) (next int, err error) {
 		return from, err
 	}
 	defer func() { _ = f.Close() }() // was only read
-	pages := min(verifyChunk, len(s)-from)
-	buffer := make([]byte, pages*pageBytes)
-	if _, err := f.ReadAt(buffer, int64(from)*pageBytes); errors.Is(err, io.EOF) {
-		return from, damagedFile(path, "it ends before page %d of %d does", from+pages, len(s))
-	} else if err != nil {
+	buffer := make([]byte, min(verifyChunk, len(s.pages)-from)*pageBytes)
+	read, err := f.ReadAt(buffer, int64(from)*pageBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return from, err
 	}
-	for n := range pages {
-		if crc32.Checksum(buffer[n*pageBytes:(n+1)*pageBytes], castagnoli) != s[from+n] {
-			return from, damagedFile(path, "page %d of %d does not fit its sum", from+n+1, len(s))
+	next = from + len(buffer)/pageBytes
+	for n := from; n < next; n++ {
+		if _, moves := s.moving[n]; moves {
+			continue
+		}
+		at := (n - from) * pageBytes
+		if at+pageBytes > read {
+			return from, damagedFile(path, "it ends before page %d of %d does", n+1, len(s.pages))
+		}
+		if crc32.Checksum(buffer[at:at+pageBytes], castagnoli) != s.pages[n] {
+			return from, damagedFile(path, "page %d of %d does not fit its sum", n+1, len(s.pages))
 		}
 	}
-	return from + pages, nil
+	return next, nil
 }
 
 // Check says what is wrong with the file of a model that is not open; nil if it is whole, or not there. It writes nothing.
@@ -110,68 +158,31 @@ func Check(path string) error {
 	if err != nil || fresh {
 		return err
 	}
-	for next := 0; err == nil && next < len(s); {
+	for next := 0; err == nil && next < len(s.pages); {
 		next, err = s.verify(path, next)
 	}
 	return err
 }
 
-// walPages lists the pages in the write-ahead log (counted from 0), those of transactions that did not commit included.
-func walPages(path string) (pages []int, err error) {
-	f, err := os.Open(path + "-wal")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// moved returns the sums after a checkpoint of the log. An earlier checkpoint that did not end may have moved any of its
+// pages; they have their sums already, or are in this log again.
+func (s sums) moved(w walPages) sums {
+	next := sums{pages: make([]uint32, w.count), log: w.mark, moving: make(map[int]struct{}, len(w.sums))}
+	for n := copy(next.pages, s.pages); n < w.count; n++ {
+		next.pages[n] = emptyPage // pages that were freed before they were ever written are in no log
+		next.moving[n] = struct{}{}
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // was only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	const header, frame = 32, 24
-	var number [4]byte
-	for at := int64(header); at+frame+pageBytes <= info.Size(); at += frame + pageBytes {
-		if _, err := f.ReadAt(number[:], at); err != nil {
-			return nil, err
-		}
-		if n := binary.BigEndian.Uint32(number[:]); n > 0 {
-			pages = append(pages, int(n)-1)
+	for n, sum := range w.sums {
+		if n < w.count {
+			next.pages[n] = sum
+			next.moving[n] = struct{}{}
 		}
 	}
-	return pages, nil
+	return next
 }
 
-// after returns the sums after a checkpoint that has written the given pages.
-func (s sums) after(path string, pages []int) (sums, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // was only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	count := int(info.Size() / pageBytes)
-	for n := len(s); n < count; n++ {
-		pages = append(pages, n) // pages that were freed before they were ever written are in no log
-	}
-	next := append(make(sums, 0, count), s[:min(len(s), count)]...)
-	next = next[:count]
-	page := make([]byte, pageBytes)
-	for _, n := range pages {
-		if n >= count {
-			continue
-		}
-		if _, err := f.ReadAt(page, int64(n)*pageBytes); err != nil {
-			return nil, err
-		}
-		next[n] = crc32.Checksum(page, castagnoli)
-	}
-	return next, nil
-}
+// emptyPage is the sum of a page of zeros.
+var emptyPage = crc32.Checksum(make([]byte, pageBytes), castagnoli)
 
 // save makes the sums durable, whole or not at all.
 func (s sums) save(path string) error {
