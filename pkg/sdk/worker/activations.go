@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,25 +14,11 @@ import (
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
 
-// runningActivation is workflow code that is being run.
-type runningActivation struct {
-	ref    *apiv1.ActivationRef
-	cancel context.CancelFunc
-	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
-	minder minder
-	at     events.Time // shown to the code at its beginning,
-	began  time.Time   // which was then
-	// Guarded by the worker's lock:
-	loaded bool // it has the history it needs
-	drop   bool // do not keep the run live afterwards
-	void   bool // its result is of no use
-}
-
 // errGivenUp ends an activation that nobody wants the answer of.
 var errGivenUp = errors.New("the activation was given up")
 
-// errBlocked ends an activation that has ended before, without its code: see blocked.
-var errBlocked = errors.New("the code came back too late")
+// errOver says that the activation has ended before, without its goroutine: see blocked and cancel.
+var errOver = errors.New("the activation was over when its code came back")
 
 // activationDeadline is the time to answer in when the server names none.
 const activationDeadline = 10 * time.Second
@@ -45,48 +30,29 @@ func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.useActivation()
-	if _, running := w.activations[key]; (running || w.outbox.repeatActivation(key)) && !mutant.On(mutant.ActivationRunsTwice) {
+	if (w.activations.get(key) != nil || w.outbox.repeatActivation(key)) && !mutant.On(mutant.ActivationRunsTwice) {
 		w.regrant()
 		return
 	}
-	for k, before := range w.activations {
-		if k.run == key.run {
-			before.void, before.drop = true, true
-			before.cancel()
-		}
+	for before := range w.activations.ofRun(key.run) {
+		before.void, before.drop = true, true
+		before.cancel()
 	}
 	deadline := d.GetDeadline().AsDuration()
 	if deadline <= 0 {
 		deadline = activationDeadline
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a := &runningActivation{
-		ref: d.GetActivation(), cancel: cancel, chunks: make(chan *apiv1.ReplayChunk, 1),
-		minder: minder{every: deadline / 3, watchdog: w.options.Watchdog},
-	}
-	a.minder.alive = func() {
-		w.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref) })
-	}
-	a.minder.blocked = func(live *liveRun) { w.endActivation(key, a, w.blocked(live, d)) }
-	w.activations[key] = a
-	w.executing.Go(func() {
-		a.began = time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
-		a.minder.begin(a.began)
-		result, err := w.runActivation(ctx, a, d)
-		if !errors.Is(err, errBlocked) {
-			w.endActivation(key, a, result)
-		}
-	})
+	a := w.newActivation(key, d)
+	a.minder.every, a.minder.watchdog = deadline/3, w.options.Watchdog
+	w.activations.add(a)
+	w.executing.Go(a.run)
 }
 
 // endActivation frees the place of an activation and says its result; nil means that there is none.
-func (w *Worker) endActivation(key activationKey, a *runningActivation, result *apiv1.ActivationResult) {
-	a.cancel()
+func (w *Worker) endActivation(a *runningActivation, result *apiv1.ActivationResult) {
 	a.minder.end()
 	w.mu.Lock()
-	if w.activations[key] == a {
-		delete(w.activations, key)
-	}
+	w.activations.remove(a)
 	if result != nil && !a.void {
 		w.outbox.activationResult(result)
 	}
@@ -97,11 +63,11 @@ func (w *Worker) endActivation(key activationKey, a *runningActivation, result *
 
 // dropUnloaded gives up the activations that wait for history. The caller holds the lock.
 func (w *Worker) dropUnloaded() {
-	for key, a := range w.activations {
+	for a := range w.activations.all() {
 		if !a.loaded {
 			a.void, a.drop = true, true
 			a.cancel()
-			delete(w.activations, key)
+			w.activations.remove(a)
 		}
 	}
 }
@@ -114,34 +80,53 @@ func (w *Worker) loaded(a *runningActivation) bool {
 	return !a.void
 }
 
-// runActivation runs the code and returns its answer; nil when nobody wants one. The error is errBlocked or nil.
-func (w *Worker) runActivation(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) (*apiv1.ActivationResult, error) {
-	live, turn, err := w.activate(ctx, a, d)
+// main runs the activation.
+func (a *runningActivation) main() {
+	a.began = time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	a.minder.begin(a.began)
+	live, turn, err := a.worker.activate(a)
+	a.goOn(live, turn, err)
+}
+
+// goOn runs the code from a turn, or from an error, on to its answer.
+func (a *runningActivation) goOn(live *liveRun, turn replay.Turn, err error) {
+	w := a.worker
 	if err == nil {
-		turn, err = w.untilProgress(ctx, a, live, turn)
+		turn, err = w.untilProgress(a, live, turn)
 	}
-	switch {
-	case errors.Is(err, errBlocked):
-		return nil, err
-	case ctx.Err() != nil:
+	if errors.Is(err, errOver) {
+		return
+	}
+	if a.gone.Load() {
 		err = errGivenUp
 	}
+	var result *apiv1.ActivationResult
 	if err != nil {
-		return w.failActivation(live, d, err), nil
+		result = w.failActivation(live, a.delivery, err)
+	} else {
+		result = w.answer(a, live, turn)
 	}
-	result := &apiv1.ActivationResult{Activation: d.GetActivation()}
-	progress := *turn.Progress
+	w.endActivation(a, result)
+	w.mu.Lock()
+	w.spareActivation(a)
+	w.mu.Unlock()
+}
+
+// answer returns the answer of an activation whose code waits or has ended.
+func (w *Worker) answer(a *runningActivation, live *liveRun, turn replay.Turn) *apiv1.ActivationResult {
+	result := &apiv1.ActivationResult{Activation: a.ref()}
+	progress := turn.Progress
 	progress.Worker, progress.Build = w.id, w.build
-	encoded := events.AppendReportProgress(make([]byte, 0, encodedBytes(progress.Intents)), &progress)
+	encoded := events.AppendReportProgress(make([]byte, 0, encodedBytes(progress.Intents)), progress)
 	if failure := w.checkSizes(progress.Intents, len(encoded)); failure != nil {
 		w.forget(live)
 		result.Outcome = &apiv1.ActivationResult_Failure{Failure: wire.ToFailure(failure)}
-		return result, nil
+		return result
 	}
 	result.Outcome = &apiv1.ActivationResult_Progress{Progress: encoded}
 	w.startSteps(live, turn)
 	result.Live = w.keep(a, live, turn.Ended)
-	return result, nil
+	return result
 }
 
 // failActivation returns the answer of an activation whose code could not be run; nil when nobody wants one. Live may be nil.
@@ -162,7 +147,8 @@ func (w *Worker) failActivation(live *liveRun, d *apiv1.ActivationDelivery, err 
 }
 
 // activate lets the code go on from memory if it can, and else from a full replay.
-func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery) (*liveRun, replay.Turn, error) {
+func (w *Worker) activate(a *runningActivation) (*liveRun, replay.Turn, error) {
+	d := a.delivery
 	ref, err := wire.FromActivationRef(d.GetActivation())
 	if err != nil {
 		return nil, replay.Turn{}, err
@@ -185,7 +171,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 		live = nil
 	}
 	if live != nil {
-		activation.Records, err = w.history(ctx, a, d, true, d.GetHistory(), d.GetNextEvent())
+		activation.Records, err = w.history(a, true, d.GetHistory(), d.GetNextEvent())
 		if err != nil {
 			return live, replay.Turn{}, err
 		}
@@ -201,9 +187,9 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 		w.forget(live)
 	}
 	if delta {
-		activation.Records, err = w.history(ctx, a, d, false, nil, d.GetReplayFrom())
+		activation.Records, err = w.history(a, false, nil, d.GetReplayFrom())
 	} else {
-		activation.Records, err = w.history(ctx, a, d, false, d.GetHistory(), d.GetNextEvent())
+		activation.Records, err = w.history(a, false, d.GetHistory(), d.GetNextEvent())
 	}
 	if err != nil {
 		return nil, replay.Turn{}, err
@@ -218,10 +204,7 @@ func (w *Worker) activate(ctx context.Context, a *runningActivation, d *apiv1.Ac
 	if err != nil {
 		return nil, replay.Turn{}, err
 	}
-	live = &liveRun{
-		id: d.GetActivation().GetRunId(), run: run, done: outcomes{wake: make(chan struct{}, 1)},
-		steps: map[events.Step]context.CancelCauseFunc{},
-	}
+	live = &liveRun{id: d.GetActivation().GetRunId(), run: run, done: outcomes{wake: make(chan struct{}, 1)}}
 	turn, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.Activate(activation) })
 	return live, turn, err
 }
@@ -240,14 +223,15 @@ func (w *Worker) madeBase(a replay.Activation) bool {
 }
 
 // history decodes what was delivered and asks for the rest, from next on, until it has all that a live or a new run needs.
-func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.ActivationDelivery, live bool, delivered []byte, next uint64) ([]*events.Record, error) {
+func (w *Worker) history(a *runningActivation, live bool, delivered []byte, next uint64) ([]*events.Record, error) {
+	d := a.delivery
 	records, err := decodeFrames(nil, delivered, live)
 	for err == nil && next > 0 {
 		from := next
 		w.outbox.say(func(r *apiv1.WorkRequest) {
 			r.ReplayRequests = append(r.ReplayRequests, &apiv1.ReplayRequest{Activation: d.GetActivation(), FromEvent: from, ToEvent: d.GetUpto()})
 		})
-		chunk := w.chunk(ctx, a)
+		chunk := a.chunk()
 		if chunk == nil {
 			return nil, errGivenUp
 		}
@@ -268,9 +252,9 @@ func (w *Worker) history(ctx context.Context, a *runningActivation, d *apiv1.Act
 }
 
 // chunk waits for the answer to a replay request; nil when the activation was given up.
-func (w *Worker) chunk(ctx context.Context, a *runningActivation) *apiv1.ReplayChunk {
+func (a *runningActivation) chunk() *apiv1.ReplayChunk {
 	select {
-	case <-ctx.Done():
+	case <-a.giveUp:
 		return nil
 	case c := <-a.chunks:
 		return c
@@ -281,7 +265,7 @@ func (w *Worker) chunk(ctx context.Context, a *runningActivation) *apiv1.ReplayC
 func (w *Worker) replayed(chunk *apiv1.ReplayChunk) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a, ok := w.activations[activationKeyOf(chunk.GetActivation())]; ok {
+	if a := w.activations.get(activationKeyOf(chunk.GetActivation())); a != nil {
 		select {
 		case a.chunks <- chunk:
 		default: // nobody asked
@@ -290,20 +274,12 @@ func (w *Worker) replayed(chunk *apiv1.ReplayChunk) {
 }
 
 // untilProgress executes steps until the code has something to report.
-func (w *Worker) untilProgress(ctx context.Context, a *runningActivation, live *liveRun, turn replay.Turn) (replay.Turn, error) {
+func (w *Worker) untilProgress(a *runningActivation, live *liveRun, turn replay.Turn) (replay.Turn, error) {
 	for turn.Progress == nil {
-		w.startSteps(live, turn)
-		turn.Start, turn.Stop = nil, nil
-		outcome, ok := live.done.take()
-		if !ok {
-			select {
-			case <-ctx.Done():
-				return turn, errGivenUp
-			case <-live.done.wake:
-			}
-			continue
+		outcome, err := a.outcome(live, turn)
+		if err != nil {
+			return turn, err
 		}
-		delete(live.steps, outcome.Step)
 		outcome.At = a.at.Add(time.Since(a.began)) //nolint:forbidigo // as above: elapsed time, whatever the wall clock shows
 		next, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.StepsDone(outcome) })
 		if err != nil {
@@ -321,9 +297,17 @@ func (w *Worker) watched(a *runningActivation, live *liveRun, code func() (repla
 	turn, err := code()
 	if !a.minder.leave() {
 		live.run.Close()
-		return replay.Turn{}, errBlocked
+		return replay.Turn{}, errOver
 	}
 	return turn, err
+}
+
+func (a *runningActivation) sayAlive() {
+	a.worker.outbox.say(func(r *apiv1.WorkRequest) { r.ActivationHeartbeats = append(r.ActivationHeartbeats, a.ref()) })
+}
+
+func (a *runningActivation) endBlocked(live *liveRun) {
+	a.worker.endActivation(a, a.worker.blocked(live, a.delivery))
 }
 
 // blocked returns the answer of an activation whose code neither waits nor ends, with the stack of where it is. Its goroutine
@@ -379,10 +363,8 @@ func (w *Worker) discard(live *liveRun) {
 func (w *Worker) drop(run string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, a := range w.activations {
-		if key.run == run {
-			a.drop = true
-		}
+	for a := range w.activations.ofRun(run) {
+		a.drop = true
 	}
 	if live := w.cache.take(run); live != nil {
 		w.discard(live)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
@@ -64,6 +65,7 @@ func benchmark(b *testing.B, workflow string) {
 	s := benchServer{b: b, w: w, workflow: workflow, runs: map[string]*benchRun{}}
 	b.ReportAllocs()
 	b.ResetTimer()
+	began := processor(b)
 	for range benchInFlight {
 		s.start()
 	}
@@ -74,6 +76,16 @@ func benchmark(b *testing.B, workflow string) {
 		}
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(processor(b)-began)/float64(b.N), "cpu-ns/op")
+}
+
+// processor is the processor time that this process has used.
+func processor(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // benchServer plays the server for a worker: it accepts every progress and result.

@@ -14,7 +14,7 @@ type liveRun struct {
 	id   string
 	run  *replay.Run
 	done outcomes
-	// steps are the running steps, by number.
+	// steps are the running steps, by number, that have goroutines of their own; nil before the first.
 	steps map[events.Step]context.CancelCauseFunc
 	bytes int
 	lost  bool // its code does not come back: do not touch the run

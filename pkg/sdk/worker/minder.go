@@ -15,6 +15,7 @@ type minder struct {
 
 	mu     sync.Mutex
 	timer  *time.Timer
+	due    time.Time // when the timer fires; zero when it does not
 	over   bool
 	said   time.Time // when a sign of life was given
 	live   *liveRun  // whose code runs; nil while none does
@@ -22,20 +23,27 @@ type minder struct {
 	giving bool      // it was given up
 }
 
-// begin starts to look after an activation that began now.
+// begin starts to look after an activation that began now, perhaps after another one that has ended.
 func (m *minder) begin(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.said = now
-	m.timer = time.AfterFunc(min(m.every, m.watchdog), m.look) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	m.over, m.said = false, now
+	next := min(m.every, m.watchdog)
+	switch due := now.Add(next); {
+	case m.timer == nil:
+		m.due = due
+		m.timer = time.AfterFunc(next, m.look) //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+	case m.due.IsZero() || m.due.After(due):
+		m.due = due
+		m.timer.Reset(next)
+	}
 }
 
-// end stops it.
+// end stops it. The timer is left to fire once more: most often another activation has begun by then.
 func (m *minder) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.over = true
-	m.timer.Stop()
 }
 
 // enter notes that the code of a run begins to run.
@@ -58,20 +66,27 @@ func (m *minder) look() {
 	now := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.due = time.Time{}
 	if m.over {
 		return
 	}
-	next := min(m.every, m.watchdog)
 	switch ran := now.Sub(m.since); {
 	case m.live != nil && ran >= m.watchdog:
 		m.over, m.giving = true, true
 		go m.blocked(m.live)
 		return
 	case m.live != nil:
-		next = min(m.watchdog-ran, m.every/2)
+		m.lookIn(now, min(m.watchdog-ran, m.every/2))
+		return
 	case now.Sub(m.said) >= m.every:
 		m.said = now
 		m.alive()
 	}
-	m.timer.Reset(next)
+	m.lookIn(now, min(m.every-now.Sub(m.said), m.watchdog))
+}
+
+// lookIn looks again after d. The caller holds the lock.
+func (m *minder) lookIn(now time.Time, d time.Duration) {
+	m.due = now.Add(d)
+	m.timer.Reset(d)
 }

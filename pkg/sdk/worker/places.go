@@ -17,7 +17,7 @@ func (w *Worker) regrant() {
 	}
 	results, activationResults := w.outbox.held()
 	tasks := max(w.options.Tasks-len(w.attempts)-results-w.granted.tasks, 0)
-	activations := max(w.options.Activations-len(w.activations)-activationResults-w.granted.activations, 0)
+	activations := max(w.options.Activations-w.activations.n-activationResults-w.granted.activations, 0)
 	if tasks == 0 && activations == 0 {
 		return
 	}

@@ -16,15 +16,19 @@ func TestPoolRunsEverythingAndKeepsFewGoroutines(t *testing.T) {
 		gate := make(chan struct{})
 		for range n {
 			p.Go(func() {
-				<-gate
 				ran.Add(1)
+				<-gate
 			})
+		}
+		synctest.Wait()
+		if ran.Load() != n {
+			t.Errorf("%d of %d functions began while none had ended", ran.Load(), n)
 		}
 		close(gate)
 		p.Wait()
 		synctest.Wait()
-		if len(p.idle) != maxIdle || ran.Load() != n {
-			t.Errorf("%d of %d functions ran, %d goroutines are kept; want %d", ran.Load(), n, len(p.idle), maxIdle)
+		if len(p.idle) != maxIdle {
+			t.Errorf("%d goroutines are kept; want %d", len(p.idle), maxIdle)
 		}
 		again := make(chan struct{})
 		p.Go(func() { <-again }) // on one of those that are kept
@@ -59,6 +63,25 @@ func TestPoolSurvivesGoexit(t *testing.T) {
 		}
 		p.close()
 	})
+}
+
+func TestThePoolsLineIsEmptiedWhileMoreCome(t *testing.T) {
+	t.Parallel()
+	var p pool
+	left := 10_000
+	var next func()
+	next = func() {
+		if left--; left > 0 {
+			p.Go(next)
+			p.Go(func() {})
+		}
+	}
+	p.Go(next)
+	p.Wait()
+	p.close()
+	if left != 0 || cap(p.line) > 1000 {
+		t.Errorf("%d functions are left, and there is room for %d", left, cap(p.line))
+	}
 }
 
 // synctest reports a deadlock if the goroutine stays.

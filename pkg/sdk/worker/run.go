@@ -120,7 +120,7 @@ func (w *Worker) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tasks, activations := w.outbox.held()
-	return len(w.attempts)+len(w.activations)+tasks+activations == 0 && w.fence == nil
+	return len(w.attempts)+w.activations.n+tasks+activations == 0 && w.fence == nil
 }
 
 // abandon stops what still runs and ends the live runs. Code that ignores its context is not waited for.
@@ -130,7 +130,7 @@ func (w *Worker) abandon() {
 	for _, a := range w.attempts {
 		a.cancel(ErrStopping)
 	}
-	for _, a := range w.activations {
+	for a := range w.activations.all() {
 		a.cancel()
 	}
 	for _, live := range w.cache.clear() {

@@ -114,6 +114,7 @@ func TestDrainGoesOnOverAReconnect(t *testing.T) {
 			t.Errorf("the second stream says %v", h)
 		}
 		close(gate)
+		synctest.Wait() // an acknowledgement before the result is of no use
 		second.give(t, ackTasks(attempt(1, 1, 1)))
 		if over, err := r.ended(); !over || err != nil {
 			t.Errorf("ended: %v, %v, want true", over, err)

@@ -136,8 +136,8 @@ func (w *Worker) hello() *apiv1.WorkerHello {
 	for _, a := range w.attempts {
 		h.RunningTasks = append(h.RunningTasks, a.ref)
 	}
-	for _, a := range w.activations {
-		h.RunningActivations = append(h.RunningActivations, a.ref)
+	for a := range w.activations.all() {
+		h.RunningActivations = append(h.RunningActivations, a.ref())
 	}
 	return h
 }

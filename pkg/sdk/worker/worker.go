@@ -94,7 +94,8 @@ type Worker struct {
 	fence       *apiv1.AttemptRef
 	granted     places
 	attempts    map[attemptKey]*runningAttempt
-	activations map[activationKey]*runningActivation
+	activations activationSet
+	spare       []*runningActivation
 	cache       *cache
 }
 
@@ -171,7 +172,7 @@ func newWorker(c *client.Client, o Options, registry *flow.Registry) *Worker {
 		conn: c.Conn(), registry: registry, options: o, payloads: c.Payloads(), log: o.Log, sdk: client.SDK(),
 		id: events.WorkerID(rand.Text()), build: events.BuildID(o.Build), tasks: offers(registry.Tasks()), workflows: offers(registry.Workflows()),
 		threads: replay.NewThreads(), outbox: newOutbox(), drained: make(chan struct{}, 1),
-		attempts: map[attemptKey]*runningAttempt{}, activations: map[activationKey]*runningActivation{},
+		attempts: map[attemptKey]*runningAttempt{}, activations: newActivationSet(),
 		cache: newCache(o.LiveRuns, o.LiveBytes),
 	}
 }
