@@ -96,12 +96,12 @@ func newLab(t *testing.T, src source) *lab {
 		if err != nil || d.IsDir() || d.Name() == "LOCK" {
 			return err
 		}
-		info, err := d.Info()
+		size, err := written(path)
 		rel, _ := filepath.Rel(src.dir, path)
 		l.all = append(l.all, rel)
-		if err == nil && info.Size() > 0 {
+		if err == nil && size > 0 {
 			l.files = append(l.files, rel)
-			l.sizes[rel] = info.Size()
+			l.sizes[rel] = size
 		}
 		return err
 	})

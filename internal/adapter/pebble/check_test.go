@@ -383,7 +383,7 @@ func damageFile(t *testing.T, rng *rand.Rand, path string, truncate bool) string
 	t.Helper()
 	b, err := os.ReadFile(path)
 	must(t, err)
-	at := rng.IntN(len(b))
+	at := rng.IntN(max(1, written(b)))
 	if truncate {
 		must(t, os.WriteFile(path, b[:at], 0o600))
 		return fmt.Sprintf("%s cut to %d of %d", filepath.Base(path), at, len(b))

@@ -36,7 +36,7 @@ func engineOptions(fs vfs.FS, log pebble.Logger) *pebble.Options {
 }
 
 func (s *Store) openDB(create bool) (db *pebble.DB, err error) {
-	o := engineOptions(s.options.fs, engineLog{log: s.options.Logger, fail: s.fail})
+	o := engineOptions(aheadFS{s.options.fs}, engineLog{log: s.options.Logger, fail: s.fail})
 	o.ErrorIfExists, o.ErrorIfNotExists = create, !create
 	o.EventListener.DataCorruption = func(i pebble.DataCorruptionInfo) {
 		s.options.Logger.Error("the store is damaged", slog.String("file", i.Path), slog.String("details", i.Details.Error()))

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,7 +25,11 @@ func TestTheEndOfTheLogIsMissed(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS(source)))
 	path := filepath.Join(dir, wal)
-	for at := from; at < len(whole); at += 5 { // test/rot tries every byte
+	end := written(whole)
+	if end-from < 500 {
+		t.Fatalf("the last commits take %d bytes", end-from)
+	}
+	for at := from; at < end; at += 5 { // test/rot tries every byte
 		flipped := slices.Clone(whole)
 		flipped[at] ^= 1 << (at % 8)
 		for what, content := range map[string][]byte{"cut": whole[:at], "flipped": flipped} {
@@ -53,9 +58,9 @@ func killed(t *testing.T) (dir string, from int, wal string) {
 	for n := range 6 {
 		if n == 3 {
 			wal = newestLog(t, dir)
-			info, err := os.Stat(filepath.Join(dir, wal))
+			content, err := os.ReadFile(filepath.Join(dir, wal))
 			must(t, err)
-			from = int(info.Size())
+			from = written(content)
 		}
 		record := signals(1)[0]
 		record.First = events.EventNumber(n/2 + 1)
@@ -65,6 +70,9 @@ func killed(t *testing.T) (dir string, from int, wal string) {
 	must(t, os.CopyFS(copied, os.DirFS(dir)))
 	return copied, from, wal
 }
+
+// written returns how much of a write-ahead log is not the zeros ahead of it. A record that ends with a zero is shown too short.
+func written(log []byte) int { return len(bytes.TrimRight(log, "\x00")) }
 
 func newestLog(t *testing.T, dir string) string {
 	t.Helper()
