@@ -64,3 +64,21 @@ func BenchmarkTurn(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*batch), "µs/workflow")
 }
+
+// BenchmarkRecent is the cost of remembering an answer, in partitions whose memories together are larger than the caches of
+// a processor. One command in a thousand is repeated.
+func BenchmarkRecent(b *testing.B) {
+	partitions := make([]recent, 16)
+	var n uint64
+	b.ReportAllocs()
+	for b.Loop() {
+		n++
+		r := &partitions[n%16]
+		r.add(events.Answer{Session: 7, N: n / 16, Code: events.OK, RequestID: "request"})
+		if n%1000 == 0 {
+			if _, ok := r.find(stamp{7, n / 16}); !ok {
+				b.Fatal("the newest is forgotten")
+			}
+		}
+	}
+}

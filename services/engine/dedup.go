@@ -86,41 +86,96 @@ type stamp struct {
 	n       uint64
 }
 
-// recent is a bounded memory of answers to stamped commands, for those the transport repeats. The index has no pointers, so
-// that collecting garbage does not look into it.
+// recent is a bounded memory of answers to stamped commands, for those the transport repeats. A session counts its commands,
+// so where their answers are is kept for a span of numbers at once: mostly the answer to be added and the oldest are found
+// without a look into the map.
 type recent struct {
 	answers []events.Answer // a ring once it is full
 	oldest  int
-	index   map[stamp]int32
+	spans   map[spanKey]*span
+	adding  *span // that was added to last
+	leaving *span // that lost an answer last
 }
 
+// spanNumbers is how many numbers a span has.
+const spanNumbers = 32
+
+type spanKey struct {
+	session events.SessionID
+	n       uint64 // of the stamp, divided by spanNumbers
+}
+
+// span says where the answers to spanNumbers commands are: places are indexes into the ring, counted from 1; 0 is not kept.
+type span struct {
+	key    spanKey
+	kept   int
+	places [spanNumbers]int16
+}
+
+func (s stamp) span() spanKey { return spanKey{s.session, s.n / spanNumbers} }
+
 func (r *recent) add(a events.Answer) {
-	if r.index == nil {
-		r.index = make(map[stamp]int32)
-	}
-	s := stamp{a.Session, a.N}
-	if _, ok := r.index[s]; ok || a.Session == 0 || a.Code == events.Accepted {
+	if a.Session == 0 || a.Code == events.Accepted {
 		return
 	}
+	s := stamp{a.Session, a.N}
+	in := r.adding
+	if in == nil || in.key != s.span() {
+		in = r.spanOf(s.span())
+		r.adding = in
+	}
+	place := &in.places[s.n%spanNumbers]
+	if *place != 0 {
+		return
+	}
+	in.kept++
 	if len(r.answers) < recentAnswers {
-		r.index[s] = int32(len(r.answers))
 		r.answers = append(r.answers, a)
+		*place = int16(len(r.answers))
 		return
 	}
 	old := &r.answers[r.oldest]
-	delete(r.index, stamp{old.Session, old.N})
-	r.index[s] = int32(r.oldest)
+	r.forget(stamp{old.Session, old.N})
 	*old = a
-	r.oldest = (r.oldest + 1) % recentAnswers
+	r.oldest++
+	*place = int16(r.oldest)
+	r.oldest %= recentAnswers
+}
+
+// spanOf returns a span, a new one if there is none.
+func (r *recent) spanOf(key spanKey) *span {
+	in := r.spans[key]
+	if in == nil {
+		if r.spans == nil {
+			r.spans = make(map[spanKey]*span)
+		}
+		in = &span{key: key}
+		r.spans[key] = in
+	}
+	return in
+}
+
+// forget forgets where the answer to a stamped command is.
+func (r *recent) forget(s stamp) {
+	in := r.leaving
+	if in == nil || in.key != s.span() {
+		in = r.spans[s.span()]
+		r.leaving = in
+	}
+	in.places[s.n%spanNumbers] = 0
+	if in.kept--; in.kept == 0 {
+		delete(r.spans, in.key)
+		r.leaving = nil
+	}
 }
 
 // find returns the answer to a stamped command if it is still kept.
 func (r *recent) find(s stamp) (events.Answer, bool) {
-	at, ok := r.index[s]
-	if !ok {
+	in := r.spans[s.span()]
+	if in == nil || in.places[s.n%spanNumbers] == 0 {
 		return events.Answer{}, false
 	}
-	return r.answers[at], true
+	return r.answers[in.places[s.n%spanNumbers]-1], true
 }
 
 // repeated returns the answer to a command that the transport repeats.

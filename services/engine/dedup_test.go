@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func TestRecentAnswersAreBounded(t *testing.T) {
 		r.add(events.Answer{Session: 1, N: n})
 	}
 	equal(t, "answers", len(r.answers), recentAnswers)
-	equal(t, "stamps", len(r.index), recentAnswers)
+	equal(t, "spans", len(r.spans), recentAnswers/spanNumbers)
 	if a, _ := r.find(stamp{1, 2*recentAnswers + 17}); a.N != 2*recentAnswers+17 {
 		t.Errorf("the answer found is that to command %d", a.N)
 	}
@@ -138,6 +139,38 @@ func TestRecentAnswersAreBounded(t *testing.T) {
 	if _, ok := r.find(stamp{1, 2*recentAnswers - 1}); ok {
 		t.Error("an old one is kept")
 	}
+}
+
+// TestRecentAnswers holds the memory against a list of the newest answers: sessions mix, numbers jump and come again.
+func TestRecentAnswers(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) //nolint:gosec // commands, not secrets
+		reach := rapid.SampledFrom([]uint64{1, 3, spanNumbers, 5_000}).Draw(t, "reach")
+		sessions := rapid.Uint64Range(1, 5).Draw(t, "sessions")
+		var r recent
+		var list []stamp
+		kept := map[stamp]uint64{} // when it was added
+		for n := range uint64(2 * recentAnswers) {
+			s := stamp{events.SessionID(random.Uint64N(sessions)), n/2 + random.Uint64N(reach)}
+			r.add(events.Answer{Session: s.session, N: s.n, Ended: events.EventNumber(n)})
+			if _, ok := kept[s]; s.session != 0 && !ok {
+				kept[s] = n
+				if list = append(list, s); len(list) > recentAnswers {
+					delete(kept, list[0])
+					list = list[1:]
+				}
+			}
+			s = stamp{s.session, n/2 + random.Uint64N(reach) - random.Uint64N(recentAnswers)}
+			a, ok := r.find(s)
+			if at, want := kept[s]; ok != want || uint64(a.Ended) != at {
+				t.Fatalf("after %d answers that to command %v is known as %t, and should as %t", n, s, ok, want)
+			}
+		}
+		if len(r.answers) != len(list) || len(r.spans) > len(list) {
+			t.Fatalf("%d answers in %d spans are kept, not %d", len(r.answers), len(r.spans), len(list))
+		}
+	})
 }
 
 func TestRepeatedRequest(t *testing.T) {
