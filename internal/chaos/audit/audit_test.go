@@ -215,6 +215,32 @@ func TestAFaultExplainsARepetition(t *testing.T) {
 	}
 }
 
+// TestAStoppedWorkerBeginsLate: an attempt that timed out while its worker was stopped may begin after the one that follows it.
+func TestAStoppedWorkerBeginsLate(t *testing.T) {
+	t.Parallel()
+	const second = int64(time.Second)
+	judge := func(stopped, code string) []audit.Violation {
+		e := clean(t)
+		e.Faults = []ledger.Fault{{Process: stopped, Pause: true, From: second / 2, To: 2 * second}}
+		run := e.Executions[0].Run
+		task := e.Runs[workflow][0].Tasks[1]
+		task.Failed, task.Attempt = []string{code}, 2
+		e.Executions = slices.DeleteFunc(e.Executions, func(x ledger.Execution) bool { return x.Run == run && x.Step == 1 })
+		e.Executions = append(e.Executions, ledger.Execution{Run: run, Step: 1, Attempt: 2, Worker: "w1.1", Begin: second, End: second + 1})
+		e.Executions = append(e.Executions, ledger.Execution{Run: run, Step: 1, Attempt: 1, Worker: "w0.1", Begin: 2*second + 1, End: 2*second + 2})
+		_, found := audit.Judge(*e)
+		return found
+	}
+	if found := judge("w0.1", events.CodeStartToClose); len(found) != 0 {
+		t.Errorf("%d violations after a timeout while the worker was stopped: %v", len(found), found)
+	}
+	for stopped, code := range map[string]string{"w2.1": events.CodeStartToClose, "w0.1": "declined"} {
+		if len(judge(stopped, code)) == 0 {
+			t.Errorf("a late beginning is explained by %s being stopped and code %s", stopped, code)
+		}
+	}
+}
+
 // TestBrokenHistoryIsFound breaks one rule of histories at a time.
 func TestBrokenHistoryIsFound(t *testing.T) {
 	t.Parallel()

@@ -95,7 +95,9 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		if t.timedOut(before.Attempt) && x.Attempt > before.Attempt || t.IsStep && run.Refused > 0 {
 			continue
 		}
-		if !faults.between(before.Worker, before.Begin-underway(before), x.Begin) {
+		// An attempt that timed out while its worker was stopped may begin after the next one, when that worker goes on.
+		late := x.Attempt < before.Attempt && t.timedOut(x.Attempt) && faults.between(x.Worker, before.Begin-underway(before), x.Begin)
+		if !late && !faults.between(before.Worker, before.Begin-underway(before), x.Begin) {
 			found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
 				"attempt %d began in worker %s (end %d, failed %v), and attempt %d %v later in worker %s, but neither that worker nor the server was killed or stopped",
 				before.Attempt, before.Worker, before.End, before.Failed, x.Attempt, nanoseconds(x.Begin-before.Begin), x.Worker)})
