@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -57,11 +58,23 @@ func run(args []string, out io.Writer) error {
 	bound := flags.Duration("time", time.Minute, "how long, at most; 0 for no bound")
 	from := flags.Uint64("from", 0, "the first seed")
 	workers := flags.Int("workers", 1, "seeds that run at a time")
+	profile := flags.String("cpuprofile", "", "file to write a profile of the processor's time to")
 	narrowed := options(flags)
 	_ = flags.Parse(args) // it exits
 	o, err := narrowed()
 	if err != nil {
 		return err
+	}
+	if *profile != "" {
+		file, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	began, spent := time.Now(), cpu()
 	campaign := sim.Campaign{From: *from, Seeds: *seeds, For: *bound, Parallel: *workers, Options: o}

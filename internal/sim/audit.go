@@ -46,6 +46,7 @@ type auditor struct {
 	again      map[events.RunID]bool
 	touched    [][]*runAudit
 	rowBytes   []byte
+	stateBytes []byte
 }
 
 // partAudit is the account of a partition.
@@ -63,6 +64,7 @@ type runAudit struct {
 	state     *machine.Run
 	row       row.Run
 	touched   bool
+	settled   bool // it has ended, and was the same after a recovery
 	next      events.EventNumber
 	status    events.Status
 	end       events.Event
@@ -349,7 +351,8 @@ func (a *auditor) compare(step *engine.Stepper) {
 }
 
 func (a *auditor) same(check string, run *runAudit, step *engine.Stepper) {
-	state, quarantined, err := step.State(a.w.ctx, run.id)
+	state, quarantined, err := step.State(a.w.ctx, run.id, a.stateBytes[:0])
+	a.stateBytes = state
 	switch {
 	case err != nil:
 		a.w.violate(check, "run %s: its state cannot be read: %v", run.id, err)
@@ -362,13 +365,15 @@ func (a *auditor) same(check string, run *runAudit, step *engine.Stepper) {
 	}
 }
 
-// recovered holds the state of a partition that was just recovered against the account: of all its runs.
+// recovered holds the state of a partition that was just recovered against the account: of all its runs but those that had
+// ended by a recovery before. What became of these is looked at now and then, and at the end.
 func (a *auditor) recovered(p events.Partition, step *engine.Stepper) {
 	if got, want := step.Seq(), a.parts[p].seq; got != want {
 		a.w.violate("rebuilt", "partition %d is recovered up to record %d and has %d", p, got, want)
 	}
 	for _, run := range a.order {
-		if run.partition == p {
+		if run.partition == p && !run.settled {
+			run.settled = !run.status.Open()
 			a.same("rebuilt", run, step)
 		}
 	}

@@ -189,7 +189,7 @@ func (a *auditor) archives() {
 			}
 		}
 		err := replay.Check(records, func() *replay.Run {
-			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id})
+			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id, Threads: w.threads})
 			if err != nil {
 				panic(err)
 			}

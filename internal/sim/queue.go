@@ -1,5 +1,7 @@
 package sim
 
+import "slices"
+
 // happening is something that happens at a virtual time.
 type happening struct {
 	at    int64 // µs since the world began
@@ -80,36 +82,57 @@ func (w *world) after(d int64, what kind, run func()) {
 
 // next takes what happens next; ok is false when nothing does.
 func (w *world) next() (happening, bool) {
-	if len(w.queue) == 0 {
+	a := w.nextTurn()
+	switch {
+	case a != nil && (len(w.queue) == 0 || a.before(&w.queue[0])):
+		a.set = false
+		return happening{at: a.at, what: kindTurn, run: a.turn}, true
+	case len(w.queue) == 0:
 		return happening{}, false
 	}
 	return w.queue.pop(), true
 }
 
-// actor is something that has turns. A turn is asked for by poke; several requests before it make one turn.
-type actor struct {
-	w     *world
-	dead  bool
-	set   bool
-	at    int64
-	asked uint64 // numbers the requests; only the newest counts
-	turn  func()
+// nextTurn returns the actor whose turn is the first of all, nil if none has asked for one. There are few actors, and most of
+// what they ask for is overtaken by an earlier request: looking at all of them costs less than a place in the queue for each.
+func (w *world) nextTurn() (first *actor) {
+	for i := 0; i < len(w.actors); i++ {
+		a := w.actors[i]
+		switch {
+		case a.dead:
+			w.actors = slices.Delete(w.actors, i, i+1)
+			i--
+		case !a.set:
+		case first == nil || a.at < first.at || a.at == first.at && a.order < first.order:
+			first = a
+		}
+	}
+	return first
 }
+
+// actor is something that has turns. A turn is asked for by poke; several requests before it make one turn, the earliest.
+type actor struct {
+	w      *world
+	dead   bool
+	listed bool
+	set    bool
+	at     int64
+	order  uint64
+	turn   func()
+}
+
+func (a *actor) before(h *happening) bool { return a.at < h.at || a.at == h.at && a.order < h.order }
 
 // poke asks for a turn in d µs at the latest.
 func (a *actor) poke(d int64) {
-	at := a.w.now + max(d, 0)
+	w := a.w
+	at := w.now + max(d, 0)
 	if a.dead || (a.set && a.at <= at) {
 		return
 	}
-	a.set, a.at = true, at
-	a.asked++
-	n := a.asked
-	a.w.after(d, kindTurn, func() {
-		if a.dead || a.asked != n {
-			return
-		}
-		a.set = false
-		a.turn()
-	})
+	if !a.listed {
+		a.listed, w.actors = true, append(w.actors, a)
+	}
+	w.order++
+	a.set, a.at, a.order = true, at, w.order
 }

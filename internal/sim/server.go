@@ -37,7 +37,7 @@ func (w *world) startServer() {
 	}
 	e, err := engine.New(engine.Deps{
 		Log: s.log, Runs: tapRuns{w.store.RunStore(), s}, Archive: w.store.Archive(), Blobs: w.store.Blobs(), Clock: virtualClock{w}, Logger: w.logger,
-	}, engine.Options{CachedRuns: w.tuning.cachedRuns, Batch: w.tuning.batch})
+	}, engine.Options{CachedRuns: w.tuning.cachedRuns, Batch: w.tuning.batch, FlushEvery: w.tuning.flushEvery})
 	if err != nil {
 		panic(err) // the options are made here
 	}
@@ -332,10 +332,10 @@ func (w *world) commitFault(p events.Partition, records []*events.Record) memory
 	fault := memory.CommitOK
 	switch {
 	case len(records) == 0:
-	case w.fault(CommitLost, 60):
+	case w.fault(CommitLost, w.tuning.lost):
 		w.tracef("partition %d: a commit of %d records is lost", p, len(records))
 		return memory.CommitLost
-	case w.fault(CommitUnknown, 60):
+	case w.fault(CommitUnknown, w.tuning.lost):
 		w.tracef("partition %d: the outcome of a commit of %d records is unknown", p, len(records))
 		fault = memory.CommitUnknown
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 )
@@ -40,6 +41,7 @@ type world struct {
 	frozen int64 // what the wall clock shows while it stands still; 0 while it goes
 	order  uint64
 	queue  happenings
+	actors []*actor
 	hash   uint64
 
 	store    *memory.Store
@@ -53,6 +55,7 @@ type world struct {
 	starters map[events.RunID]*client
 	programs []*program
 	registry *flow.Registry
+	threads  *replay.Threads
 	audit    *auditor
 
 	faults      Faults
@@ -77,6 +80,8 @@ type tuning struct {
 	latency                                  int64 // of a usual message, µs at most
 	pace                                     int64 // within which a service has a turn, µs at most
 	pause                                    int64 // between faults, on average
+	lost                                     int   // one in so many commits is lost, or its outcome unknown
+	flushEvery                               time.Duration
 	features                                 features
 }
 
@@ -91,6 +96,7 @@ func newWorld(seed uint64, o Options) *world {
 	w.tune()
 	w.audit = newAuditor(w)
 	w.registry = w.newRegistry()
+	w.threads = replay.NewThreads()
 	w.model = newModel(w)
 	w.store = memory.New(memory.Options{Partitions: w.tuning.partitions, ClientLimit: w.tuning.clientLimit})
 	return w
@@ -107,6 +113,8 @@ func (w *world) tune() {
 	t.latency = int64(pick(200, 1_000, 20_000))
 	t.pace = int64(pick(200, 2_000, 5_000))
 	t.pause = int64(pick(50, 200, 1_000)) * millisecond
+	t.lost = pick(60, 200, 1_000)
+	t.flushEvery = time.Duration(pick(100, 500, 2_000, 10_000)) * time.Millisecond
 	storm := int64(pick(3, 10, 30)) * second
 	w.faults = Faults(w.rng.Uint64()) & Faults(w.rng.Uint64()|w.rng.Uint64()) & AllFaults
 	if w.rng.IntN(8) == 0 {
@@ -245,6 +253,7 @@ func (w *world) finish() {
 	if w.server != nil {
 		w.server.die()
 	}
+	w.threads.Close()
 }
 
 func (w *world) result() Result {

@@ -33,7 +33,7 @@ func (p *partition) flushDue() bool {
 	case len(p.quarantines) > 0:
 		return true // the list of quarantined runs is asked for by people
 	}
-	return p.unflushed >= flushRecords || len(p.answers) >= flushAnswers || p.time.Sub(p.flushed) >= flushEvery
+	return p.unflushed >= flushRecords || len(p.answers) >= flushAnswers || p.time.Sub(p.flushed) >= p.options.FlushEvery
 }
 
 // flush writes all rows that the store does not have, and with them the checkpoint that says so: recovery begins at the

@@ -72,11 +72,14 @@ type Options struct {
 	CachedRuns int
 	// Batch bounds the commands of one turn; default 256.
 	Batch int
+	// FlushEvery is how long rows wait to be written while there are fewer than 10,000 records since the last ones; default
+	// 10 s. A recovery folds the records of that time.
+	FlushEvery time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.Retention < 0 || o.CachedRuns < 0 || o.Batch < 0 {
-		return o, errors.New("engine: retention, cached runs and batch cannot be negative; 0 means the default")
+	if o.Retention < 0 || o.CachedRuns < 0 || o.Batch < 0 || o.FlushEvery < 0 {
+		return o, errors.New("engine: retention, cached runs, batch and flush interval cannot be negative; 0 means the default")
 	}
 	if o.Cluster == "" {
 		o.Cluster = "default"
@@ -90,6 +93,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Batch == 0 {
 		o.Batch = 256
+	}
+	if o.FlushEvery == 0 {
+		o.FlushEvery = flushEvery
 	}
 	return o, nil
 }

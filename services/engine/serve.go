@@ -157,7 +157,7 @@ func (e *Engine) sleep(ctx context.Context, d time.Duration) bool {
 // idle is how long the partition may wait for a command before its next turn is due.
 func (p *partition) idle() time.Duration {
 	if p.unflushed > 0 {
-		return flushEvery
+		return p.options.FlushEvery
 	}
 	return sweepEvery
 }

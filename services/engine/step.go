@@ -66,9 +66,9 @@ func (s *Stepper) Release() { s.owner.Release() }
 // Seq returns the newest record that the state includes.
 func (s *Stepper) Seq() events.Seq { return s.core.seq }
 
-// State returns the encoded state of a run, nil if the run is not known, and whether it is quarantined, which has no
-// state. The bytes are the caller's.
-func (s *Stepper) State(ctx context.Context, run events.RunID) (state []byte, quarantined bool, err error) {
+// State appends the encoded state of a run to dst, and reports whether it is quarantined, which has no state. It returns nil if
+// the run is not known.
+func (s *Stepper) State(ctx context.Context, run events.RunID, dst []byte) (state []byte, quarantined bool, err error) {
 	e, ok := s.core.runs[run]
 	if !ok {
 		row, err := s.core.deps.Runs.Run(ctx, s.core.id, run)
@@ -83,9 +83,9 @@ func (s *Stepper) State(ctx context.Context, run events.RunID) (state []byte, qu
 	case e.broken != nil:
 		return nil, true, nil
 	case e.run == nil:
-		return append([]byte(nil), e.row...), false, nil
+		return append(dst, e.row...), false, nil
 	}
-	return e.run.AppendTo(nil), false, nil
+	return e.run.AppendTo(dst), false, nil
 }
 
 // Rebuilt builds the partition's state a second time from its checkpoint and the records after it, beside the one that

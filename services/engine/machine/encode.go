@@ -45,10 +45,7 @@ func (r *Run) AppendTo(dst []byte) []byte {
 	w.uint(uint64(r.code.refusals))
 	w.activation(&r.flight)
 	w.steps(&r.steps)
-	w.uint(uint64(len(r.tasks)))
-	for _, s := range slices.Sorted(maps.Keys(r.tasks)) {
-		w.task(s, r.tasks[s])
-	}
+	w.tasks(r.tasks)
 	w.times(r.timers)
 	w.inbox(&r.inbox)
 	w.views(&r.views)
@@ -156,9 +153,22 @@ func (w *writer) steps(k *steps) {
 
 func (w *writer) times(times map[events.Step]events.Time) {
 	w.uint(uint64(len(times)))
+	if len(times) == 0 {
+		return // most runs, at most times: sorting nothing makes objects, too
+	}
 	for _, s := range slices.Sorted(maps.Keys(times)) {
 		w.uint(uint64(s))
 		w.int(int64(times[s]))
+	}
+}
+
+func (w *writer) tasks(tasks map[events.Step]*task) {
+	w.uint(uint64(len(tasks)))
+	if len(tasks) == 0 {
+		return
+	}
+	for _, s := range slices.Sorted(maps.Keys(tasks)) {
+		w.task(s, tasks[s])
 	}
 }
 
