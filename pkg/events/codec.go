@@ -31,28 +31,36 @@ func AppendRecord(dst []byte, r *Record) []byte {
 }
 
 // DecodeRecord reads an encoded record. The record does not alias b.
-func DecodeRecord(b []byte) (*Record, error) { return decodeRecord(b, 0) }
-
-// decodeRecord is DecodeRecord, except that events of unwanted kinds become the zero values of their kinds.
-func decodeRecord(b []byte, unwanted EventSet) (*Record, error) {
-	schema, err := schemaOf(b)
-	if err != nil {
+func DecodeRecord(b []byte) (*Record, error) {
+	r := new(Record)
+	if err := decodeRecord(r, b, nil); err != nil {
 		return nil, err
 	}
+	return r, nil
+}
+
+// decodeRecord reads a record into r, which is zero; with wanted, what [DecodeFrameOnly] reads of it.
+func decodeRecord(r *Record, b []byte, wanted *EventSet) error {
+	schema, err := schemaOf(b)
+	if err != nil {
+		return err
+	}
 	c := decoder(b)
-	c.schema, c.unwanted = schema, unwanted
-	r := new(Record)
+	c.schema = schema
+	if wanted != nil {
+		c.partly, c.unwanted = true, allEvents&^*wanted
+	}
 	for m := c.root(); c.in(&m); {
 		r.fields(&c)
 	}
 	if r.Schema > Schema { // it stood behind other fields, where no encoder puts it
-		return nil, &NewerSchemaError{Partition: r.Partition, Seq: r.Seq, Schema: r.Schema}
+		return &NewerSchemaError{Partition: r.Partition, Seq: r.Seq, Schema: r.Schema}
 	}
 	if c.err != nil {
-		return nil, located(c.err, r.Partition, r.Seq)
+		return located(c.err, r.Partition, r.Seq)
 	}
 	r.Unknown = keep(r.Unknown, c.kept)
-	return r, nil
+	return nil
 }
 
 // AppendEnvelope appends the encoded envelope to dst, with the schema of this build.

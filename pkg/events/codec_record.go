@@ -55,7 +55,9 @@ func (h *Header) fields(c *coder) {
 	number(c, 7, "caused_by", &h.CausedBy)
 	c.instant(8, "time", &h.Time)
 	text(c, 9, "namespace", &h.Namespace)
-	text(c, 10, "workflow_id", &h.WorkflowID)
+	if !c.partly || !c.passed(10) {
+		text(c, 10, "workflow_id", &h.WorkflowID)
+	}
 	c.runID(11, "run_id", &h.RunID)
 	number(c, 12, "first", &h.First)
 }
@@ -63,7 +65,9 @@ func (h *Header) fields(c *coder) {
 func (r *Record) fields(c *coder) {
 	r.Header.fields(c)
 	r.eventList(c)
-	r.answerList(c)
+	if !c.partly || !c.passed(fieldAnswers) {
+		r.answerList(c)
+	}
 }
 
 func (r *Record) eventList(c *coder) {

@@ -36,7 +36,8 @@ type coder struct {
 	causes int
 	// schema is that of the message being decoded, for errors.
 	schema uint32
-	// unwanted are the kinds of events that are not to be read.
+	// partly is set when workflow ids, answers and events of unwanted kinds are not to be read.
+	partly   bool
 	unwanted EventSet
 
 	// JSON: whether the next member needs a comma, and the members of the open object that nobody has taken yet.
@@ -300,6 +301,16 @@ func (c *coder) bytes() []byte {
 	c.at += n
 	c.next()
 	return b
+}
+
+// passed steps over the fields num, of bytes, that follow each other; false means that there is none.
+func (c *coder) passed(num protowire.Number) bool {
+	found := false
+	for c.is(num, protowire.BytesType) {
+		c.bytes()
+		found = true
+	}
+	return found
 }
 
 // value reads a varint field and steps to the next.

@@ -240,32 +240,65 @@ func (f Frame) All() iter.Seq[Framed] {
 
 // Record checks and decodes the record, which does not alias the frame. A body whose checksum does not fit is a
 // [CorruptError]; a record of a newer schema is a [NewerSchemaError], by the prefix alone.
-func (f Framed) Record() (*Record, error) { return f.record(0) }
-
-func (f Framed) record(unwanted EventSet) (*Record, error) {
-	if f.Schema > Schema {
-		return nil, &NewerSchemaError{Partition: f.Partition, Seq: f.Seq, Schema: f.Schema}
-	}
-	if sum := crc32.Checksum(f.body, castagnoli); sum != f.crc && !mutant.On(mutant.BodyChecksumIgnored) {
-		return nil, &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body has checksum %08x instead of %08x", sum, f.crc)}
-	}
-	r, err := decodeRecord(f.body, unwanted)
-	if err != nil {
+func (f Framed) Record() (*Record, error) {
+	r := new(Record)
+	if err := f.record(r, nil); err != nil {
 		return nil, err
-	}
-	if r.Partition != f.Partition || r.Seq != f.Seq || r.RunID != f.RunID || r.Schema != f.Schema {
-		return nil, &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body is that of partition %d, seq %d", r.Partition, r.Seq)}
 	}
 	return r, nil
 }
 
-// DecodeFrame opens a frame and decodes all its records, or none.
-func DecodeFrame(b []byte) ([]*Record, error) { return decodeFrame(b, 0) }
+// record reads the record into r, which is zero; see decodeRecord.
+func (f Framed) record(r *Record, wanted *EventSet) error {
+	if f.Schema > Schema {
+		return &NewerSchemaError{Partition: f.Partition, Seq: f.Seq, Schema: f.Schema}
+	}
+	if sum := crc32.Checksum(f.body, castagnoli); sum != f.crc && !mutant.On(mutant.BodyChecksumIgnored) {
+		return &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body has checksum %08x instead of %08x", sum, f.crc)}
+	}
+	if err := decodeRecord(r, f.body, wanted); err != nil {
+		return err
+	}
+	if r.Partition != f.Partition || r.Seq != f.Seq || r.RunID != f.RunID || r.Schema != f.Schema {
+		return &CorruptError{f.Partition, f.Seq, fmt.Sprintf("its body is that of partition %d, seq %d", r.Partition, r.Seq)}
+	}
+	return nil
+}
 
-// DecodeFrameOnly is [DecodeFrame] for a reader who needs some kinds of events only: those of all other kinds that this build
-// knows are counted but not read, and become the zero values of their kinds. The records must not be encoded again.
+// DecodeFrame opens a frame and decodes all its records, or none.
+func DecodeFrame(b []byte) ([]*Record, error) {
+	f, err := OpenFrame(b)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*Record, 0, f.Len())
+	for framed := range f.All() {
+		r, err := framed.Record()
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// DecodeFrameOnly is [DecodeFrame] for a reader of one run who needs some kinds of events only: those of all other kinds that
+// this build knows are counted but not read, and become the zero values of their kinds. Workflow ids and answers are left out.
+// The records must not be encoded again, and take memory as long as any of them is used.
 func DecodeFrameOnly(b []byte, wanted EventSet) ([]*Record, error) {
-	return decodeFrame(b, allEvents&^wanted)
+	f, err := OpenFrame(b)
+	if err != nil {
+		return nil, err
+	}
+	all, records := make([]Record, f.Len()), make([]*Record, 0, f.Len())
+	for framed := range f.All() {
+		r := &all[len(records)]
+		if err := framed.record(r, &wanted); err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
 }
 
 // allEvents are all kinds of events that this build knows.
@@ -275,19 +308,3 @@ var allEvents = func() (s EventSet) {
 	}
 	return s
 }()
-
-func decodeFrame(b []byte, unwanted EventSet) ([]*Record, error) {
-	f, err := OpenFrame(b)
-	if err != nil {
-		return nil, err
-	}
-	records := make([]*Record, 0, f.Len())
-	for framed := range f.All() {
-		r, err := framed.record(unwanted)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
-	}
-	return records, nil
-}
