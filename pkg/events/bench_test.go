@@ -68,3 +68,46 @@ func BenchmarkOpenFrame(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkValidate(b *testing.B) {
+	e := events.Envelope{
+		Namespace: events.DefaultNamespace, WorkflowID: "billing/customer-1723", RunID: typical().RunID,
+		Command: events.ReportProgress{
+			Activation: 9, Attempt: 1, Upto: 42, Build: "0123456789ab", Worker: "worker-3f9a",
+			Intents: []events.Intent{events.RecordStep{
+				Step: 18, Label: "billing.Receipt", Attempts: 1, Result: events.Payload{Encoding: events.EncodingJSON, Data: []byte(`"pay_3NqL"`)},
+			}},
+		},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := e.Validate(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParseRunID(b *testing.B) {
+	text := typical().RunID.String()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := events.ParseRunID(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeReportProgress(b *testing.B) {
+	src := events.AppendReportProgress(nil, &events.ReportProgress{
+		Activation: 9, Attempt: 1, Upto: 42, Build: "0123456789ab", Worker: "worker-3f9a", Wait: events.WaitSet{Now: true},
+		Intents: []events.Intent{events.RecordStep{
+			Step: 18, Label: "billing.Receipt", Attempts: 1, Result: events.Payload{Encoding: events.EncodingJSON, Data: []byte(`"pay_3NqL"`)},
+		}},
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := events.DecodeReportProgress(src); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -112,7 +112,13 @@ func ParseRunID(s string) (RunID, error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return RunID{}, fmt.Errorf("run id %.40q is not a UUID such as 0190f0c4-5e6a-7c3e-9d55-0242ac120002", s)
 	}
-	if _, err := hex.Decode(id[:], []byte(strings.ReplaceAll(s, "-", ""))); err != nil {
+	var digits [32]byte
+	n := copy(digits[:], s[:8])
+	n += copy(digits[n:], s[9:13])
+	n += copy(digits[n:], s[14:18])
+	n += copy(digits[n:], s[19:23])
+	copy(digits[n:], s[24:])
+	if _, err := hex.Decode(id[:], digits[:]); err != nil {
 		return RunID{}, fmt.Errorf("run id %q is not a UUID: %w", s, err)
 	}
 	if id.IsZero() {
@@ -248,6 +254,8 @@ func (id RequestID) Validate() error {
 
 func checkText(what, s string, limit int, spaces bool) error {
 	switch {
+	case s != "" && len(s) <= limit && isVisibleASCII(s):
+		return nil // nearly always
 	case s == "":
 		return fmt.Errorf("%w: %s is empty; it needs 1 to %d bytes", ErrBadID, what, limit)
 	case len(s) > limit:
@@ -263,4 +271,13 @@ func checkText(what, s string, limit int, spaces bool) error {
 		}
 	}
 	return nil
+}
+
+func isVisibleASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -170,6 +170,19 @@ func TestRunIDs(t *testing.T) {
 	})
 }
 
+func TestBadRunIDs(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		"", "01924560-6c00-7001-8203-04050607080", "01924560-6c00-7001-8203-0405060708090", "019245606c00-7001-8203-0405-06070809",
+		"01924560-6c00-7001-8203-0405-607-809", "-1924560-6c00-7001-8203-04050607080-", "01924560-6c00-7001-8203-04050607080g",
+		"00000000-0000-0000-0000-000000000000",
+	} {
+		if id, err := events.ParseRunID(bad); err == nil {
+			t.Errorf("%q is read as %s", bad, id)
+		}
+	}
+}
+
 func TestBadTaskIDs(t *testing.T) {
 	t.Parallel()
 	const run = "01924560-6c00-7001-8203-040506070809"

@@ -156,9 +156,15 @@ func (v *validator) text(what, s string, limit int) {
 	}
 }
 
+func isText(s string, limit int) bool { return len(s) <= limit && utf8.ValidString(s) }
+
 func (v *validator) payload(what string, p *Payload) {
-	v.text("encoding of the "+what, p.Encoding, MaxEncodingBytes)
-	v.text("blob key of the "+what, p.Blob, 4*MaxIDBytes)
+	if !isText(p.Encoding, MaxEncodingBytes) {
+		v.text("encoding of the "+what, p.Encoding, MaxEncodingBytes)
+	}
+	if !isText(p.Blob, 4*MaxIDBytes) {
+		v.text("blob key of the "+what, p.Blob, 4*MaxIDBytes)
+	}
 	v.inline += len(p.Data)
 	switch {
 	case p.Blob != "" && (len(p.Data) > 0 || p.BlobBytes <= 0):
