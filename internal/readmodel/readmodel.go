@@ -41,7 +41,10 @@ type Position struct {
 
 // Batch is one atomic write: rows, deletions and the positions they bring the model to.
 type Batch struct {
-	Rows      []row.Run
+	Rows []row.Run
+	// Begun is how many of Rows, the first ones, are of runs that began with this batch: they are not in the model yet, unless
+	// it knows more than its positions say. It changes nothing but the cost.
+	Begun     int
 	Deletes   []events.RunID // purged runs
 	Positions []Position
 }

@@ -161,7 +161,7 @@ func (p *Projector) Gaps(stored []row.Run) []projection.Gap { return p.batch.Gap
 func (p *Projector) Write(stored []row.Run) readmodel.Batch {
 	b := readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)}
 	events := p.batch.Events()
-	b.Rows, b.Deletes = p.batch.Rows(stored)
+	b.Rows, b.Begun, b.Deletes = p.batch.Rows(stored)
 	p.since = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -62,6 +62,28 @@ func appendBody(b []byte, r *row.Run) []byte {
 	return appendFailure(b, a.LastFailure)
 }
 
+// appendHead makes what lists show and no query looks for.
+func appendHead(b []byte, r *row.Run) []byte {
+	b = appendNumber(b, uint32(r.Partition))
+	b = appendText(b, r.Queue)
+	b = appendNumber(b, r.Ended)
+	b = appendNumber(b, r.CancelRequested)
+	b = appendNumber(b, r.Unread)
+	b = appendNumber(b, r.TasksScheduled)
+	b = appendNumber(b, r.Continued)
+	return appendNumber(b, len(r.Views))
+}
+
+// decodeHead reads a head and how many views the run has.
+func decodeHead(b []byte, r *row.Run) (views int, err error) {
+	d := decoder{b: b}
+	r.Partition, r.Queue = events.Partition(number[uint32](&d)), text[events.TaskQueue](&d)
+	r.Ended, r.CancelRequested = number[events.Time](&d), number[events.Time](&d)
+	r.Unread, r.TasksScheduled, r.Continued = number[uint64](&d), number[uint64](&d), number[uint64](&d)
+	views = number[int](&d)
+	return views, d.end()
+}
+
 func decodeBody(b []byte, r *row.Run) error {
 	d := decoder{b: b}
 	if v := d.byte(); v != bodyVersion && !d.bad {

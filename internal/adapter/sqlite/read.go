@@ -19,17 +19,25 @@ const fewRuns = 20_000
 
 // scanRun reads a row and how many views it has.
 func scanRun(from interface{ Scan(dest ...any) error }) (r row.Run, views int, err error) {
-	var id, body []byte
-	err = from.Scan(&id, &r.Namespace, &r.WorkflowID, &r.Version, &r.Partition, &r.Type, &r.Queue, &r.Status, &r.Started, &r.Ended,
-		&r.CancelRequested, &r.Quarantine, &r.Unread, &r.TasksScheduled, &r.Continued, &views, &body)
-	if err != nil {
+	var body []byte
+	if views, err = scanSummary(from, &r, &body); err != nil {
 		return r, 0, err
 	}
+	return r, views, decodeBody(body, &r)
+}
+
+// scanSummary reads a row as lists have it, then what else was selected, and how many views the run has.
+func scanSummary(from interface{ Scan(dest ...any) error }, r *row.Run, more ...any) (views int, err error) {
+	var id, head []byte
+	err = from.Scan(append([]any{&id, &r.Namespace, &r.WorkflowID, &r.Version, &r.Type, &r.Status, &r.Started, &r.Quarantine, &head}, more...)...)
+	if err != nil {
+		return 0, err
+	}
 	if len(id) != len(r.RunID) {
-		return r, 0, fmt.Errorf("%w: a run id has %d bytes", readmodel.ErrDamaged, len(id))
+		return 0, fmt.Errorf("%w: a run id has %d bytes", readmodel.ErrDamaged, len(id))
 	}
 	copy(r.RunID[:], id)
-	return r, views, decodeBody(body, &r)
+	return decodeHead(head, r)
 }
 
 func scanViews(rows *sql.Rows, err error) (views []row.View, _ error) {
@@ -208,7 +216,6 @@ func (m *Model) List(ctx context.Context, f readmodel.Filter, p readmodel.Page) 
 		if after != (readmodel.Cursor{}) {
 			c.add("(started, run) < (?, ?)", int64(after.Started), after.RunID[:])
 		}
-		const summary = "run, ns, workflow, version, partition, type, queue, status, started, ended, cancelled, quarantine, unread, tasks, continued"
 		rows, err := tx.QueryContext(ctx, "SELECT "+summary+" FROM "+table+c.where()+" ORDER BY started DESC, run DESC LIMIT ?", append(c.args, limit+1)...)
 		if err != nil {
 			return err
@@ -216,12 +223,9 @@ func (m *Model) List(ctx context.Context, f readmodel.Filter, p readmodel.Page) 
 		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			var r row.Run
-			var id []byte
-			if err := rows.Scan(&id, &r.Namespace, &r.WorkflowID, &r.Version, &r.Partition, &r.Type, &r.Queue, &r.Status, &r.Started, &r.Ended,
-				&r.CancelRequested, &r.Quarantine, &r.Unread, &r.TasksScheduled, &r.Continued); err != nil {
+			if _, err := scanSummary(rows, &r); err != nil {
 				return err
 			}
-			copy(r.RunID[:], id)
 			list.Runs = append(list.Runs, r)
 		}
 		return rows.Err()

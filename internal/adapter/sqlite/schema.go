@@ -18,23 +18,23 @@ const applicationID = 0x436f6e74
 
 // schemaVersion is raised with every change of the schema or of the body's meaning. There are no migrations: a model of
 // another version is built anew from the log.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // checkBudget bounds the search for damage when a model is opened. The rest of a large file is searched while it is used.
 const checkBudget = time.Second
 
+// Columns are those that queries look for; the rest of a run is in its head, which lists read, and in its body. Nothing is
+// NOT NULL, because a statement that may fail keeps copies of the pages it changes. Keys of indexes end with what orders
+// lists, and workflow ids come before namespaces because they tell runs apart sooner.
 const schema = `
 CREATE TABLE positions(partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE runs(
-	run BLOB PRIMARY KEY, ns TEXT NOT NULL, workflow TEXT NOT NULL, version INTEGER NOT NULL, partition INTEGER NOT NULL,
-	type TEXT NOT NULL, queue TEXT NOT NULL, status INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL,
-	cancelled INTEGER NOT NULL, quarantine TEXT NOT NULL, unread INTEGER NOT NULL, tasks INTEGER NOT NULL,
-	continued INTEGER NOT NULL, views INTEGER NOT NULL, body BLOB NOT NULL
+	run BLOB PRIMARY KEY, ns TEXT, workflow TEXT, version INTEGER, type TEXT, status INTEGER, started INTEGER, quarantine TEXT, head BLOB, body BLOB
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_status ON runs(ns, status, type, started, run);
 CREATE INDEX runs_by_type ON runs(ns, type, started, run);
 CREATE INDEX runs_by_start ON runs(ns, started, run);
-CREATE INDEX runs_by_workflow ON runs(ns, workflow, started, run);
+CREATE INDEX runs_by_workflow ON runs(workflow, ns, started, run);
 CREATE INDEX runs_quarantined ON runs(ns, started, run) WHERE quarantine <> '';
 CREATE TABLE views(
 	run BLOB NOT NULL, name TEXT NOT NULL, place INTEGER NOT NULL, version INTEGER NOT NULL, updated INTEGER NOT NULL,
@@ -43,9 +43,6 @@ CREATE TABLE views(
 CREATE TABLE counts(
 	ns TEXT NOT NULL, type TEXT NOT NULL, status INTEGER NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY(ns, type, status)
 ) WITHOUT ROWID;
-CREATE TRIGGER runs_added AFTER INSERT ON runs BEGIN
-	INSERT INTO counts VALUES(new.ns, new.type, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
-END;
 CREATE TRIGGER runs_changed AFTER UPDATE OF type, status ON runs WHEN old.status <> new.status OR old.type <> new.type BEGIN
 	UPDATE counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;
 	INSERT INTO counts VALUES(new.ns, new.type, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;

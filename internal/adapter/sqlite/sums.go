@@ -28,7 +28,10 @@ const sumsSuffix = "-sums"
 
 const sumsMagic = "continuo sums 2\n"
 
-const pageBytes = 4096
+const (
+	pageBytes = 4096
+	markBytes = 24
+)
 
 // checkpointBytes is the size of the write-ahead log that brings a checkpoint.
 const checkpointBytes = 8 << 20
@@ -47,10 +50,12 @@ type sums struct {
 
 // encode writes the magic, the mark, numbers and sums of the pages, the moving pages, and the CRC-32C of all that.
 func (s sums) encode() []byte {
-	b := make([]byte, 0, len(sumsMagic)+8+4+8+4*len(s.pages)+4*len(s.moving)+4)
+	b := make([]byte, 0, len(sumsMagic)+markBytes+8+4*len(s.pages)+4*len(s.moving)+4)
 	b = append(b, sumsMagic...)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.log.bytes))
-	b = binary.BigEndian.AppendUint32(b, s.log.crc)
+	b = binary.BigEndian.AppendUint64(b, s.log.salt)
+	b = binary.BigEndian.AppendUint32(b, s.log.s0)
+	b = binary.BigEndian.AppendUint32(b, s.log.s1)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(s.pages)))
 	for _, sum := range s.pages {
 		b = binary.BigEndian.AppendUint32(b, sum)
@@ -62,12 +67,16 @@ func (s sums) encode() []byte {
 }
 
 func decodeSums(b []byte) (s sums, ok bool) {
-	const head = len(sumsMagic) + 8 + 4 + 8
+	const head = len(sumsMagic) + markBytes + 8
 	end := len(b) - 4
 	if end < head || end%4 != 0 || string(b[:len(sumsMagic)]) != sumsMagic || crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
 		return s, false
 	}
-	s.log = walMark{bytes: int64(binary.BigEndian.Uint64(b[len(sumsMagic):])), crc: binary.BigEndian.Uint32(b[len(sumsMagic)+8:])}
+	mark := b[len(sumsMagic):]
+	s.log = walMark{
+		bytes: int64(binary.BigEndian.Uint64(mark)), salt: binary.BigEndian.Uint64(mark[8:]),
+		s0: binary.BigEndian.Uint32(mark[16:]), s1: binary.BigEndian.Uint32(mark[20:]),
+	}
 	count := binary.BigEndian.Uint64(b[head-8:])
 	if count > uint64(end-head)/4 {
 		return s, false

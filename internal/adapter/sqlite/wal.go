@@ -2,13 +2,13 @@ package sqlite
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"math/bits"
 	"os"
 )
@@ -21,10 +21,12 @@ const (
 	walMagic    = 0x377f0682 // its lowest bit says in which order bytes are summed
 )
 
-// walMark tells the beginning of a write-ahead log from every other.
+// walMark tells the beginning of a write-ahead log from every other: a salt that no other has, and SQLite's checksum of
+// everything up to its end.
 type walMark struct {
-	bytes int64
-	crc   uint32 // CRC-32C of these bytes, which begin with a salt that no other log has
+	bytes  int64
+	salt   uint64
+	s0, s1 uint32
 }
 
 // walPages are the pages that a write-ahead log will move into the file.
@@ -37,50 +39,76 @@ type walPages struct {
 // readWAL reads the transactions that are committed. What comes after them, as of a transaction that was undone, is left
 // out just as SQLite leaves it out: its checksums do not continue those before.
 func readWAL(path string) (w walPages, err error) {
+	open := make(map[int]uint32) // pages of the transaction that is read
+	err = eachFrame(path, func(at walMark, number, count uint32, page []byte) bool {
+		open[int(number)-1] = crc32.Checksum(page, castagnoli)
+		if count > 0 {
+			if w.sums == nil {
+				w.sums = open
+				open = make(map[int]uint32, len(open))
+			} else {
+				maps.Copy(w.sums, open)
+				clear(open)
+			}
+			w.mark, w.count = at, int(count)
+		}
+		return true
+	})
+	return w, err
+}
+
+// begins reports whether the write-ahead log of the file begins as marked.
+func (m walMark) begins(path string) (yes bool, err error) {
+	err = eachFrame(path, func(at walMark, _, _ uint32, _ []byte) bool {
+		yes = at == m
+		return at.salt == m.salt && at.bytes < m.bytes
+	})
+	return yes, err
+}
+
+// eachFrame shows the pages of a log that are whole, with the mark of the log up to and including each, as long as more
+// are wanted. Count is how many pages the file has after a transaction that ends with the page, and else 0.
+func eachFrame(path string, show func(at walMark, number, count uint32, page []byte) (more bool)) error {
 	f, err := os.Open(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
-		return w, nil
+		return nil
 	}
 	if err != nil {
-		return w, err
+		return err
 	}
 	defer func() { _ = f.Close() }() // was only read
 	in := bufio.NewReaderSize(f, 64*(frameHeader+pageBytes))
 	head := make([]byte, walHeader)
 	if _, err := io.ReadFull(in, head); err != nil {
-		return w, ended(err)
+		return ended(err)
 	}
 	magic := binary.BigEndian.Uint32(head)
 	chain := walChain{swap: magic&1 != 0}
 	chain.add(head[:24])
 	if magic&^1 != walMagic || !chain.matches(head[24:]) {
-		return w, nil
+		return nil
 	}
 	if size := binary.BigEndian.Uint32(head[8:]); size != pageBytes {
-		return w, fmt.Errorf("the write-ahead log of %s has pages of %d bytes instead of %d", path, size, pageBytes)
+		return fmt.Errorf("the write-ahead log of %s has pages of %d bytes instead of %d", path, size, pageBytes)
 	}
-	w.sums = make(map[int]uint32)
-	read, crc := int64(walHeader), crc32.Checksum(head, castagnoli)
-	open := make(map[int]uint32) // pages of the transaction that is read
-	frame := make([]byte, frameHeader+pageBytes)
-	for {
-		if _, err := io.ReadFull(in, frame); err != nil {
-			return w, ended(err)
+	salt := binary.BigEndian.Uint64(head[16:])
+	for read := int64(walHeader); ; {
+		frame, err := in.Peek(frameHeader + pageBytes)
+		if err != nil {
+			return ended(err)
 		}
 		chain.add(frame[:8])
 		chain.add(frame[frameHeader:])
 		number, count := binary.BigEndian.Uint32(frame), binary.BigEndian.Uint32(frame[4:])
-		if number == 0 || !bytes.Equal(frame[8:16], head[16:24]) || !chain.matches(frame[16:]) {
-			return w, nil
+		if number == 0 || binary.BigEndian.Uint64(frame[8:]) != salt || !chain.matches(frame[16:]) {
+			return nil
 		}
-		read, crc = read+int64(len(frame)), crc32.Update(crc, castagnoli, frame)
-		open[int(number)-1] = crc32.Checksum(frame[frameHeader:], castagnoli)
-		if count > 0 {
-			for n, sum := range open {
-				w.sums[n] = sum
-			}
-			clear(open)
-			w.mark, w.count = walMark{bytes: read, crc: crc}, int(count)
+		read += int64(len(frame))
+		if !show(walMark{bytes: read, salt: salt, s0: chain.s0, s1: chain.s1}, number, count, frame[frameHeader:]) {
+			return nil
+		}
+		if _, err := in.Discard(len(frame)); err != nil {
+			return ended(err)
 		}
 	}
 }
@@ -117,22 +145,4 @@ func (c *walChain) add(b []byte) {
 
 func (c *walChain) matches(b []byte) bool {
 	return c.s0 == binary.BigEndian.Uint32(b) && c.s1 == binary.BigEndian.Uint32(b[4:])
-}
-
-// begins reports whether the write-ahead log of the file begins as marked.
-func (m walMark) begins(path string) (bool, error) {
-	f, err := os.Open(path + "-wal")
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = f.Close() }() // was only read
-	sum := crc32.New(castagnoli)
-	n, err := io.Copy(sum, io.LimitReader(f, m.bytes))
-	if err != nil {
-		return false, err
-	}
-	return n == m.bytes && sum.Sum32() == m.crc, nil
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -15,10 +16,13 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// columns of a run, in the order of arguments and scans.
-const columns = "run, ns, workflow, version, partition, type, queue, status, started, ended, cancelled, quarantine, unread, tasks, continued, views, body"
+// Columns of a run, in the order of arguments and scans: what lists read, and all.
+const (
+	summary = "run, ns, workflow, version, type, status, started, quarantine, head"
+	columns = summary + ", body"
+)
 
-const columnCount = 17
+const columnCount = 10
 
 // rowsPerInsert is how many runs one statement writes: a statement costs more than a row, and the driver binds arguments
 // in time quadratic to their number.
@@ -26,7 +30,7 @@ const rowsPerInsert = 12
 
 // statements are what the writer does again and again.
 type statements struct {
-	insertOne, insertMany, insertView, deleteRun, deleteViews, position, rows, views *sql.Stmt
+	insertOne, insertMany, updateOpen, updateKnown, update, insertView, deleteRun, deleteViews, count, position, rows, views *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
@@ -36,11 +40,19 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 	}{
 		{&s.insertOne, insertRuns(1)},
 		{&s.insertMany, insertRuns(rowsPerInsert)},
+		// SQLite writes every index that has a column which is set, whether it changes or not.
+		{&s.updateOpen, `UPDATE runs SET version = ?4, quarantine = ?8, head = ?9, body = ?10
+			WHERE run = ?1 AND version < ?4 AND ns = ?2 AND workflow = ?3 AND type = ?5 AND status = ?6 AND started = ?7`},
+		{&s.updateKnown, `UPDATE runs SET version = ?4, status = ?6, quarantine = ?8, head = ?9, body = ?10
+			WHERE run = ?1 AND version < ?4 AND ns = ?2 AND workflow = ?3 AND type = ?5 AND started = ?7`},
+		{&s.update, `UPDATE runs SET ns = ?2, workflow = ?3, version = ?4, type = ?5, status = ?6, started = ?7, quarantine = ?8, head = ?9, body = ?10
+			WHERE run = ?1 AND version < ?4`},
 		{&s.insertView, `INSERT INTO views(run, name, place, version, updated, value) VALUES(?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET place = excluded.place, version = excluded.version, updated = excluded.updated, value = excluded.value
 			WHERE excluded.version > views.version`},
 		{&s.deleteRun, "DELETE FROM runs WHERE run = ?"},
 		{&s.deleteViews, "DELETE FROM views WHERE run = ?"},
+		{&s.count, "INSERT INTO counts VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs"},
 		{&s.position, `INSERT INTO positions VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next, time = excluded.time`},
 		{&s.rows, "SELECT " + columns + " FROM runs WHERE run = ?"},
 		{&s.views, selectViews},
@@ -55,7 +67,9 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 }
 
 func (s *statements) close() {
-	for _, stmt := range []*sql.Stmt{s.insertOne, s.insertMany, s.insertView, s.deleteRun, s.deleteViews, s.position, s.rows, s.views} {
+	for _, stmt := range []*sql.Stmt{
+		s.insertOne, s.insertMany, s.updateOpen, s.updateKnown, s.update, s.insertView, s.deleteRun, s.deleteViews, s.count, s.position, s.rows, s.views,
+	} {
 		if stmt != nil {
 			_ = stmt.Close() // the connection is closed next
 		}
@@ -65,14 +79,8 @@ func (s *statements) close() {
 
 func insertRuns(n int) string {
 	values := "(?" + strings.Repeat(", ?", columnCount-1) + ")"
-	var set []string
-	for name := range strings.SplitSeq(columns, ", ") {
-		if name != "run" {
-			set = append(set, name+" = excluded."+name)
-		}
-	}
-	return "INSERT INTO runs(" + columns + ") VALUES " + values + strings.Repeat(", "+values, n-1) +
-		" ON CONFLICT DO UPDATE SET " + strings.Join(set, ", ") + " WHERE excluded.version > runs.version"
+	// With ON CONFLICT DO NOTHING it might still fail, and would keep copies of the pages it changes.
+	return "INSERT OR IGNORE INTO runs(" + columns + ") VALUES " + values + strings.Repeat(", "+values, n-1)
 }
 
 // Apply writes a batch in one transaction.
@@ -90,51 +98,56 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 		return err
 	}
 	defer end()
-	tx, err := m.writer.BeginTx(ctx, nil)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // each statement would have a goroutine that waits for its end
+	err = m.transaction(ctx, b)
+	if errors.Is(err, errNotNew) {
+		b.Begun = 0
+		err = m.transaction(ctx, b)
+	}
 	if err != nil {
-		return m.failed(fmt.Errorf("write the read model: %w", err))
-	}
-	if err := m.write(ctx, tx, b); err != nil {
-		return m.failed(fmt.Errorf("write the read model: %w", errors.Join(err, tx.Rollback())))
-	}
-	if err := tx.Commit(); err != nil {
 		return m.failed(fmt.Errorf("write the read model: %w", err))
 	}
 	m.move(b.Positions)
 	return nil
 }
 
+func (m *Model) transaction(ctx context.Context, b readmodel.Batch) error {
+	tx, err := m.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := m.write(ctx, tx, b); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// errNotNew says that a run which was to be new is there already.
+var errNotNew = errors.New("a run that begins is in the read model")
+
 //nolint:sqlclosecheck // statements of a transaction end with it; closing them would undo what is prepared
 func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error {
-	one, many := tx.StmtContext(ctx, m.stmts.insertOne), tx.StmtContext(ctx, m.stmts.insertMany)
-	args := make([]any, 0, rowsPerInsert*columnCount)
-	for chunk := range slices.Chunk(b.Rows, rowsPerInsert) {
-		insert, size := many, rowsPerInsert
-		if len(chunk) < rowsPerInsert {
-			insert, size = one, 1
-		}
-		for part := range slices.Chunk(chunk, size) {
-			args = args[:0]
-			for i := range part {
-				args = appendArgs(args, &part[i])
-			}
-			if _, err := insert.ExecContext(ctx, args...); err != nil {
-				return err
-			}
+	w := writing{ctx: ctx, tx: tx, model: m, counts: map[kind]int64{}}
+	begun := min(b.Begun, len(b.Rows))
+	if err := w.insert(b.Rows[:begun]); err != nil {
+		return err
+	}
+	for i := range b.Rows[begun:] {
+		if err := w.update(&b.Rows[begun+i]); err != nil {
+			return err
 		}
 	}
-	view := tx.StmtContext(ctx, m.stmts.insertView)
-	for i := range b.Rows {
-		r := &b.Rows[i]
-		for place, v := range r.Views {
-			value := appendPayload(nil, v.Value)
-			if _, err := view.ExecContext(ctx, r.RunID[:], string(v.Name), place, int64(v.Version), int64(v.Updated), value); err != nil {
-				return err
-			}
-		}
+	if err := w.views(b.Rows); err != nil {
+		return err
 	}
 	if mutant.On(mutant.PurgedRowKept) {
 		b.Deletes = nil
+	}
+	if err := w.count(); err != nil {
+		return err
 	}
 	for _, id := range b.Deletes {
 		for _, stmt := range []*sql.Stmt{m.stmts.deleteRun, m.stmts.deleteViews} {
@@ -152,11 +165,116 @@ func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error 
 	return nil
 }
 
-func appendArgs(args []any, r *row.Run) []any {
-	return append(args,
-		r.RunID[:], string(r.Namespace), string(r.WorkflowID), int64(r.Version), int64(r.Partition), string(r.Type), string(r.Queue),
-		int64(r.Status), int64(r.Started), int64(r.Ended), int64(r.CancelRequested), r.Quarantine, int64(r.Unread), int64(r.TasksScheduled),
-		int64(r.Continued), len(r.Views), appendBody(nil, r))
+// writing is one transaction.
+type writing struct {
+	ctx    context.Context //nolint:containedctx // it lives as long as the transaction
+	tx     *sql.Tx
+	model  *Model
+	args   []any
+	bytes  []byte
+	counts map[kind]int64 // rows inserted; what updates and deletions do to counts is done by triggers
+}
+
+type kind struct {
+	ns     events.Namespace
+	of     events.WorkflowType
+	status events.Status
+}
+
+// insert writes runs that are new, many at a time and in the order of their ids, which is about that of their starts:
+// what is written to the end of an index costs least.
+func (w *writing) insert(runs []row.Run) error {
+	order := make([]*row.Run, len(runs))
+	for i := range runs {
+		order[i] = &runs[i]
+	}
+	slices.SortFunc(order, func(a, b *row.Run) int { return bytes.Compare(a.RunID[:], b.RunID[:]) })
+	many, one := w.tx.StmtContext(w.ctx, w.model.stmts.insertMany), w.tx.StmtContext(w.ctx, w.model.stmts.insertOne)
+	for chunk := range slices.Chunk(order, rowsPerInsert) {
+		insert, size := many, rowsPerInsert
+		if len(chunk) < rowsPerInsert {
+			insert, size = one, 1
+		}
+		for part := range slices.Chunk(chunk, size) {
+			w.begin()
+			for _, r := range part {
+				w.bind(r)
+				w.counts[kind{r.Namespace, r.Type, r.Status}]++
+			}
+			if inserted, err := w.changed(insert); err != nil || inserted < int64(len(part)) {
+				return cmp.Or(err, errNotNew)
+			}
+		}
+	}
+	return nil
+}
+
+// update writes a run that is there, probably. What changes least is tried first.
+func (w *writing) update(r *row.Run) error {
+	w.begin()
+	w.bind(r)
+	s := &w.model.stmts
+	try := []*sql.Stmt{s.updateOpen, s.updateKnown, s.update}
+	if !r.Status.Open() {
+		try = try[1:]
+	}
+	for _, stmt := range try {
+		if changed, err := w.changed(w.tx.StmtContext(w.ctx, stmt)); err != nil || changed > 0 {
+			return err
+		}
+	}
+	inserted, err := w.changed(w.tx.StmtContext(w.ctx, s.insertOne))
+	w.counts[kind{r.Namespace, r.Type, r.Status}] += inserted
+	return err
+}
+
+func (w *writing) begin() { w.args, w.bytes = w.args[:0], w.bytes[:0] }
+
+// bind adds the columns of a run to the arguments of the next statement.
+func (w *writing) bind(r *row.Run) {
+	start := len(w.bytes)
+	w.bytes = appendHead(w.bytes, r)
+	middle := len(w.bytes)
+	w.bytes = appendBody(w.bytes, r)
+	w.args = append(w.args, r.RunID[:], string(r.Namespace), string(r.WorkflowID), int64(r.Version), string(r.Type), int64(r.Status), int64(r.Started),
+		r.Quarantine, w.bytes[start:middle:middle], w.bytes[middle:len(w.bytes):len(w.bytes)])
+}
+
+func (w *writing) changed(stmt *sql.Stmt) (int64, error) {
+	result, err := stmt.ExecContext(w.ctx, w.args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+//nolint:sqlclosecheck // as in write
+func (w *writing) views(runs []row.Run) error {
+	view := w.tx.StmtContext(w.ctx, w.model.stmts.insertView)
+	for i := range runs {
+		r := &runs[i]
+		for place, v := range r.Views {
+			value := appendPayload(nil, v.Value)
+			if _, err := view.ExecContext(w.ctx, r.RunID[:], string(v.Name), place, int64(v.Version), int64(v.Updated), value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+//nolint:sqlclosecheck // as in write
+func (w *writing) count() error {
+	stmt := w.tx.StmtContext(w.ctx, w.model.stmts.count)
+	for of, runs := range w.counts {
+		if runs == 0 {
+			continue
+		}
+		if _, err := stmt.ExecContext(w.ctx, string(of.ns), string(of.of), int64(of.status), runs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // move publishes positions and wakes who waits for them.

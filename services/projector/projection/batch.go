@@ -8,10 +8,27 @@ import (
 // Batch folds records of many runs into one row each, so that a run that began and ended within it is written once. The
 // zero value is empty.
 type Batch struct {
-	records []*events.Record
+	records []entry
 	events  int
-	first   map[events.RunID]*events.Record // of each run, in this batch
-	order   []events.RunID                  // as they came
+	bytes   int
+	index   map[events.RunID]int // into runs
+	runs    []ofRun              // as they came
+}
+
+// entry is a record and the place of its run.
+type entry struct {
+	record *events.Record
+	run    int
+	purges bool
+}
+
+// ofRun is what the batch has of a run.
+type ofRun struct {
+	first *events.Record
+	row   row.Run
+	known bool // there is something to write
+	// purged says that the batch deletes the run.
+	purged bool
 }
 
 // Add takes the next record.
@@ -19,26 +36,74 @@ func (b *Batch) Add(r *events.Record) {
 	if r.RunID.IsZero() || len(r.Events) == 0 {
 		return
 	}
-	if b.first == nil {
-		b.first = make(map[events.RunID]*events.Record)
+	if b.index == nil {
+		b.index = make(map[events.RunID]int)
 	}
-	if b.first[r.RunID] == nil {
-		b.first[r.RunID] = r
-		b.order = append(b.order, r.RunID)
+	i, ok := b.index[r.RunID]
+	if !ok {
+		i = len(b.runs)
+		b.index[r.RunID] = i
+		b.runs = append(b.runs, ofRun{first: r})
+		b.bytes += rowBytes
 	}
-	b.records = append(b.records, r)
+	e := entry{record: r, run: i, purges: Purges(r)}
+	b.runs[i].purged = b.runs[i].purged || e.purges
+	b.records = append(b.records, e)
 	b.events += len(r.Events)
+	b.bytes += sizeOf(r)
 }
 
 // Events returns the number of events taken.
 func (b *Batch) Events() int { return b.events }
 
+// Bytes returns about how much memory the batch keeps: its records, and a row of each run without what is stored of it.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// What a row, a record and an event keep, without the payload of the event.
+const (
+	rowBytes    = 600
+	recordBytes = 300
+	eventBytes  = 200
+)
+
+func sizeOf(r *events.Record) int {
+	n := recordBytes + len(r.Events)*eventBytes
+	for _, e := range r.Events {
+		n += len(events.PayloadOf(e).Data) + failureBytes(e)
+	}
+	return n
+}
+
+// failureBytes is the size of what is in a failure, whose causes may be many.
+func failureBytes(e events.Event) (n int) {
+	var f *events.Failure
+	switch e := e.(type) {
+	case events.ActivationFailed:
+		f = &e.Failure
+	case events.TaskAttemptFailed:
+		f = &e.Failure
+	case events.TaskFailed:
+		f = &e.Failure
+	case events.StepBackedOff:
+		f = &e.Failure
+	case events.RunFailed:
+		f = &e.Failure
+	case events.RunCancelled:
+		f = &e.Failure
+	default:
+	}
+	for ; f != nil; f = f.Cause {
+		n += len(f.Message) + len(f.Details.Data)
+	}
+	return n
+}
+
 // Wanted returns the runs whose stored rows the batch builds upon: all but those that began in it.
 func (b *Batch) Wanted() []events.RunID {
 	var wanted []events.RunID
-	for _, run := range b.order {
-		if b.first[run].First > 1 {
-			wanted = append(wanted, run)
+	for i := range b.runs {
+		if r := b.runs[i].first; r.First > 1 {
+			wanted = append(wanted, r.RunID)
 		}
 	}
 	return wanted
@@ -53,49 +118,53 @@ type Gap struct {
 
 // Gaps returns what is missing between the stored rows and the batch. Runs that the batch deletes need nothing.
 func (b *Batch) Gaps(stored []row.Run) []Gap {
-	known := byRun(stored)
-	purged := make(map[events.RunID]struct{})
-	for _, r := range b.records {
-		if Purges(r) {
-			purged[r.RunID] = struct{}{}
-		}
+	versions := make(map[events.RunID]events.EventNumber, len(stored))
+	for i := range stored {
+		versions[stored[i].RunID] = stored[i].Version
 	}
 	var gaps []Gap
-	for _, run := range b.order {
-		r := b.first[run]
-		from, missing := Missing(known[run], r)
-		if _, gone := purged[run]; missing && !gone {
-			gaps = append(gaps, Gap{Partition: r.Partition, RunID: run, From: from, To: r.First - 1})
+	for i := range b.runs {
+		r := b.runs[i].first
+		if r.First == 1 {
+			continue
+		}
+		if from, missing := Missing(row.Run{Version: versions[r.RunID]}, r); missing && !b.runs[i].purged {
+			gaps = append(gaps, Gap{Partition: r.Partition, RunID: r.RunID, From: from, To: r.First - 1})
 		}
 	}
 	return gaps
 }
 
-// Rows folds the batch over the stored rows. It returns the rows to write and the runs to delete, in the order in which
-// they came, and empties the batch. The stored rows must not be used any more.
-func (b *Batch) Rows(stored []row.Run) (rows []row.Run, deletes []events.RunID) {
-	known := byRun(stored)
-	for _, r := range b.records {
-		if Purges(r) {
-			delete(known, r.RunID)
-			deletes = append(deletes, r.RunID)
+// Rows folds the batch over the stored rows. It returns the rows to write, in the order in which they came, those of runs
+// that began in the batch first, how many these are, and the runs to delete, and empties the batch. The stored rows must
+// not be used any more.
+func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []events.RunID) {
+	for i := range stored {
+		if n, ok := b.index[stored[i].RunID]; ok {
+			b.runs[n].row, b.runs[n].known = stored[i], true
+		}
+	}
+	for _, e := range b.records {
+		run := &b.runs[e.run]
+		if e.purges {
+			run.row, run.known = row.Run{}, false
+			deletes = append(deletes, e.record.RunID)
 			continue
 		}
-		known[r.RunID] = Fold(known[r.RunID], r)
+		run.known = true
+		fold(&run.row, e.record)
 	}
-	for _, run := range b.order {
-		if r, ok := known[run]; ok {
-			rows = append(rows, r)
+	rows = make([]row.Run, 0, len(b.runs))
+	for _, began := range []bool{true, false} {
+		for i := range b.runs {
+			if run := &b.runs[i]; run.known && (run.first.First == 1) == began {
+				rows = append(rows, run.row)
+			}
+		}
+		if began {
+			begun = len(rows)
 		}
 	}
 	*b = Batch{}
-	return rows, deletes
-}
-
-func byRun(rows []row.Run) map[events.RunID]row.Run {
-	known := make(map[events.RunID]row.Run, len(rows))
-	for _, r := range rows {
-		known[r.RunID] = r
-	}
-	return known
+	return rows, begun, deletes
 }

@@ -18,6 +18,11 @@ const MaxListed = 1000
 // The zero row is that of a run of which nothing is known. A record that begins above Version+1 leaves a gap; see
 // [Missing].
 func Fold(run row.Run, r *events.Record) row.Run {
+	fold(&run, r)
+	return run
+}
+
+func fold(run *row.Run, r *events.Record) {
 	for i, e := range r.Events {
 		number := r.First + events.EventNumber(i)
 		if number <= run.Version && !mutant.On(mutant.ProjectionAppliesTwice) {
@@ -26,11 +31,10 @@ func Fold(run row.Run, r *events.Record) row.Run {
 		if run.RunID.IsZero() {
 			run.Namespace, run.WorkflowID, run.RunID, run.Partition = r.Namespace, r.WorkflowID, r.RunID, r.Partition
 		}
-		f := folding{run: &run, at: r.Time, number: number}
+		f := folding{run: run, at: r.Time, number: number}
 		f.event(e)
 		run.Version = number
 	}
-	return run
 }
 
 // Missing returns the event from which on history is missing between a row and a record; ok is false when it fits.

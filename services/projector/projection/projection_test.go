@@ -265,7 +265,7 @@ func (m model) apply(t *rapid.T, b *Batch) {
 	if gaps := b.Gaps(stored); len(gaps) > 0 {
 		t.Fatalf("gaps %v in a whole log", gaps)
 	}
-	rows, deletes := b.Rows(stored)
+	rows, _, deletes := b.Rows(stored)
 	for _, r := range rows {
 		if old, ok := m[r.RunID]; ok && r.Version < old.Version {
 			t.Fatalf("run %v went back from version %d to %d", r.RunID, old.Version, r.Version)
