@@ -19,7 +19,7 @@ type fiber struct {
 	waiting bool
 	futures []*Future
 	all     bool
-	passed  int // with all: so many of futures, from the first on, have ended
+	passed  int        // with all: so many of futures, from the first on, have ended
 	one     [1]*Future // room for futures, of a fiber that waits for one
 	scope   *Scope
 

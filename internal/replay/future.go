@@ -21,12 +21,16 @@ const (
 
 // Future is the outcome of something that workflow code began.
 type Future struct {
-	run     *Run
-	kind    kind
-	step    events.Step
-	name    string // of the task, step or signal
-	scope   *Scope
-	ended   bool
+	run    *Run
+	kind   kind
+	state  stepState
+	ended  bool
+	handed bool // the code has the value
+	tries  events.Attempt
+	step   events.Step
+	name   string // of the task, step or signal
+	scope  *Scope
+
 	index   uint64 // position of the end among all ends of the run
 	waiters []*fiber
 	waiter  [1]*fiber // room for the first of waiters
@@ -34,16 +38,13 @@ type Future struct {
 	result  events.Payload
 	failure *events.Failure
 	err     error
-	handed  bool // the code has the value
 
 	expires *Scope // the scope whose time this timer is
+	owner   *fiber // of a claim to a signal
 
-	owner *fiber // of a claim to a signal
-
-	state stepState
-	opts  StepOptions
-	tries events.Attempt
-	work  any
+	// Of a step:
+	opts StepOptions
+	work any
 }
 
 // Failed returns a future that has ended with err.

@@ -61,7 +61,7 @@ type Turn struct {
 	Progress *events.ReportProgress
 	// Ended tells that the progress ends or continues the run: this Run is over and to be closed.
 	Ended bool
-	// Start are steps to begin now. Each is given once.
+	// Start are steps to begin now. Each is given once. The list is valid until the next call.
 	Start []StepCall
 	// Stop are running steps nobody waits for any more: their outcome is not needed.
 	Stop []events.Step
@@ -90,6 +90,7 @@ type Run struct {
 	cancels         []pendingCancel
 	steps           map[events.Step]*Future // open calls, timers and steps
 	wanted          []*Future               // steps to be executed, in order of their calls or of becoming due
+	starts          []StepCall              // room for those of a turn
 	executing       int
 	stop            []events.Step
 	inboxes         map[events.SignalName]*inbox
@@ -188,15 +189,17 @@ func (r *Run) turn() (Turn, error) {
 	}
 	stop := r.stop
 	r.stop = nil
+	clear(r.starts)
 	switch {
 	case r.ended || len(r.intents) > 0:
 	case len(r.wanted) > 0:
-		t := Turn{Stop: stop, Start: make([]StepCall, 0, len(r.wanted))}
+		t := Turn{Stop: stop, Start: r.starts[:0]}
 		for _, f := range r.wanted {
 			f.state = stepExecuting
 			t.Start = append(t.Start, f.stepCall())
 		}
 		r.executing += len(r.wanted)
+		r.starts = t.Start
 		clear(r.wanted)
 		r.wanted = r.wanted[:0]
 		return t, nil

@@ -1,6 +1,10 @@
 package events
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // The fields of records, answers and envelopes.
 
@@ -74,7 +78,7 @@ func (r *Record) eventList(c *coder) {
 	for l := c.list(fieldEvents, "events", len(r.Events)); c.more(&l); {
 		if c.mode == decoding {
 			if l.i == 0 {
-				r.Events = make([]Event, 0, c.ahead())
+				r.Events = slices.Grow(r.Events, c.ahead())
 			}
 			m, p := c.beginPart()
 			r.Events = append(r.Events, c.decodeEvent(&m))

@@ -130,7 +130,11 @@ func TestFrameOfWantedEvents(t *testing.T) {
 				wanted = append(wanted, k.Zero)
 			}
 		}
-		got, err := events.DecodeFrameOnly(events.AppendFrame(nil, records...), events.EventSetOf(wanted...))
+		set, before := events.EventSetOf(wanted...), &events.Record{Events: []events.Event{events.TimerFired{Step: 1}}}
+		got, err := events.DecodeFrameOnly([]*events.Record{before}, events.AppendFrame(nil, records...), set)
+		if err == nil { // into what the first time has left
+			got, err = events.DecodeFrameOnly(got[:1], events.AppendFrame(nil, records...), set)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,8 +147,11 @@ func TestFrameOfWantedEvents(t *testing.T) {
 				}
 			}
 		}
-		if diff := cmp.Diff(records, got, cmpopts.EquateNaNs()); diff != "" {
+		if diff := cmp.Diff(records, got[1:], cmpopts.EquateNaNs(), cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("decoded records differ (-want +got):\n%s", diff)
+		}
+		if got[0] != before || before.Events[0] != (events.TimerFired{Step: 1}) {
+			t.Fatalf("the record before became %v", got[0])
 		}
 	})
 }

@@ -45,7 +45,11 @@ func BenchmarkDecodeDelta(b *testing.B) {
 
 func BenchmarkDecodeDeltaOnly(b *testing.B) {
 	wanted := events.EventSetOf(events.ProgressMade{}, events.TaskCompleted{})
-	benchmarkDelta(b, func(f []byte) ([]*events.Record, error) { return events.DecodeFrameOnly(f, wanted) })
+	var records []*events.Record
+	benchmarkDelta(b, func(f []byte) (_ []*events.Record, err error) {
+		records, err = events.DecodeFrameOnly(records[:0], f, wanted)
+		return records, err
+	})
 }
 
 func benchmarkDelta(b *testing.B, decode func([]byte) ([]*events.Record, error)) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"iter"
+	"slices"
 
 	"github.com/continuo-dev/continuo/internal/mutant"
 )
@@ -282,21 +283,26 @@ func DecodeFrame(b []byte) ([]*Record, error) {
 	return records, nil
 }
 
-// DecodeFrameOnly is [DecodeFrame] for a reader of one run who needs some kinds of events only: those of all other kinds that
-// this build knows are counted but not read, and become the zero values of their kinds. Workflow ids and answers are left out.
-// The records must not be encoded again, and take memory as long as any of them is used.
-func DecodeFrameOnly(b []byte, wanted EventSet) ([]*Record, error) {
+// DecodeFrameOnly appends to dst what [DecodeFrame] gives a reader of one run who needs some kinds of events only: those of all
+// other kinds that this build knows are counted but not read, and become the zero values of their kinds. Workflow ids and
+// answers are left out. The records must not be encoded again. Records in the room behind dst, of an earlier call, are used
+// again. After an error there are none but those of dst.
+func DecodeFrameOnly(dst []*Record, b []byte, wanted EventSet) ([]*Record, error) {
 	f, err := OpenFrame(b)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
-	all, records := make([]Record, f.Len()), make([]*Record, 0, f.Len())
+	records := slices.Grow(dst, f.Len())
 	for framed := range f.All() {
-		r := &all[len(records)]
-		if err := framed.record(r, &wanted); err != nil {
-			return nil, err
+		n := len(records)
+		records = records[:n+1]
+		if records[n] == nil {
+			records[n] = new(Record)
 		}
-		records = append(records, r)
+		*records[n] = Record{Events: records[n].Events[:0]}
+		if err := framed.record(records[n], &wanted); err != nil {
+			return dst, err
+		}
 	}
 	return records, nil
 }

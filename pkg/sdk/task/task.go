@@ -27,24 +27,33 @@ type Execution struct {
 	Details events.Payload
 }
 
-// attempt is what the context of a task carries.
+// attempt is the context of a task, with what it carries.
 type attempt struct {
-	Execution
-	payloads payload.Converter
-	beat     func(details events.Payload) error
+	context.Context
+	execution Execution
+	payloads  payload.Converter
+	beat      func(details events.Payload) error
 }
 
 type key struct{}
 
 // NewContext returns the context that a runner of tasks hands to a task's code. Beat passes a heartbeat on; it may be nil.
 func NewContext(parent context.Context, e Execution, payloads payload.Converter, beat func(details events.Payload) error) context.Context {
-	return context.WithValue(parent, key{}, &attempt{e, payloads, beat})
+	return &attempt{parent, e, payloads, beat}
+}
+
+// Value returns what the context carries under a key.
+func (a *attempt) Value(k any) any {
+	if k == (key{}) {
+		return a
+	}
+	return a.Context.Value(k)
 }
 
 // Info describes the attempt that runs with ctx. Outside of a task and of a step it is the zero Execution.
 func Info(ctx context.Context) Execution {
 	if a, ok := ctx.Value(key{}).(*attempt); ok {
-		return a.Execution
+		return a.execution
 	}
 	return Execution{}
 }
@@ -53,10 +62,10 @@ func Info(ctx context.Context) Execution {
 // to. False means that there were none.
 func LastDetails(ctx context.Context, into any) (bool, error) {
 	a, ok := ctx.Value(key{}).(*attempt)
-	if !ok || a.Details.IsZero() {
+	if !ok || a.execution.Details.IsZero() {
 		return false, nil
 	}
-	return true, a.payloads.Decode(a.Details, into)
+	return true, a.payloads.Decode(a.execution.Details, into)
 }
 
 // Heartbeat tells that the attempt is alive, and with details how far it is, so that the next attempt can go on from

@@ -180,6 +180,9 @@ func (w *Worker) activate(a *runningActivation) (*liveRun, replay.Turn, error) {
 				return live, replay.Turn{}, errGivenUp
 			}
 			turn, err := w.watched(a, live, func() (replay.Turn, error) { return live.run.Activate(activation) })
+			if !errors.Is(err, errOver) {
+				a.keepRecords(activation.Records)
+			}
 			if !errors.Is(err, replay.ErrNotLive) {
 				return live, turn, err
 			}
@@ -225,7 +228,11 @@ func (w *Worker) madeBase(a replay.Activation) bool {
 // history decodes what was delivered and asks for the rest, from next on, until it has all that a live or a new run needs.
 func (w *Worker) history(a *runningActivation, live bool, delivered []byte, next uint64) ([]*events.Record, error) {
 	d := a.delivery
-	records, err := decodeFrames(nil, delivered, live)
+	var room []*events.Record
+	if live {
+		room = a.records
+	}
+	records, err := decodeFrames(room, delivered, live)
 	for err == nil && next > 0 {
 		from := next
 		w.outbox.say(func(r *apiv1.WorkRequest) {

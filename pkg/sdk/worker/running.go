@@ -25,7 +25,8 @@ type runningActivation struct {
 	giveUp chan struct{}           // has a value when that was not noticed yet
 	chunks chan *apiv1.ReplayChunk // answers to replay requests, one at a time
 
-	step stepHere
+	step    stepHere
+	records []*events.Record // room for those of a live run
 
 	// Guarded by the worker's lock:
 	before *runningActivation // an older one of the same run
