@@ -41,10 +41,18 @@ func (k known) add(rows []row.Run) {
 	}
 }
 
-func small(r *row.Run) bool {
-	views := 0
-	for i := range r.Views {
-		views += len(r.Views[i].Value.Data)
-	}
-	return views <= maxKnownViews && len(r.Tasks)+len(r.Timers)+len(r.Signals)+len(r.Inbox)+len(r.Views) <= maxKnownListed
+func small(r *row.Run) bool { return viewBytes(r) <= maxKnownViews && listed(r) <= maxKnownListed }
+
+func listed(r *row.Run) int {
+	return len(r.Tasks) + len(r.Timers) + len(r.Signals) + len(r.Inbox) + len(r.Views)
 }
+
+func viewBytes(r *row.Run) (n int) {
+	for i := range r.Views {
+		n += len(r.Views[i].Value.Data)
+	}
+	return n
+}
+
+// bytesOf is about how much memory a row takes.
+func bytesOf(r *row.Run) int { return 600 + 200*listed(r) + viewBytes(r) + len(r.Result.Data) }

@@ -40,18 +40,32 @@ type Deps struct {
 
 // Options say how writing is batched. Zero fields mean the defaults.
 type Options struct {
-	// Delay is how long a batch collects; default 250 ms. A nudge ends it.
+	// Delay is how long a batch collects; default 250 ms. A nudge ends it. Under load, when it has more than LoadEvents then,
+	// it goes on for three more delays: a run costs least when it begins and ends within a batch.
 	Delay time.Duration
-	// Events ends a batch early; default 20,000.
+	// LoadEvents is what a batch has under load after its delay; default 4,000.
+	LoadEvents int
+	// Events ends a batch early; default 100,000.
 	Events int
+	// Bytes ends a batch early: about how much memory it keeps; default 16 MiB.
+	Bytes int
 }
+
+// loadDelays is how many delays a batch collects under load.
+const loadDelays = 4
 
 func (o Options) withDefaults() Options {
 	if o.Delay <= 0 {
 		o.Delay = 250 * time.Millisecond
 	}
+	if o.LoadEvents <= 0 {
+		o.LoadEvents = 4_000
+	}
 	if o.Events <= 0 {
-		o.Events = 20_000
+		o.Events = 100_000
+	}
+	if o.Bytes <= 0 {
+		o.Bytes = 16 << 20
 	}
 	return o
 }
@@ -125,13 +139,20 @@ type Output struct {
 	// Write asks for a call of Write, with the stored rows of Wanted.
 	Write  bool
 	Wanted []events.RunID
+	// Rest are the records that the batch has no room for. They are the next turn's, after Write.
+	Rest []*events.Record
 	// Wake is when the next turn is due although nothing comes in; 0 means never.
 	Wake events.Time
 }
 
 // Turn collects records and says when they are to be written.
 func (p *Projector) Turn(in Input) Output {
-	for _, r := range in.Records {
+	var rest []*events.Record
+	for n, r := range in.Records {
+		if p.full() {
+			rest = in.Records[n:]
+			break
+		}
 		i, ours := p.index[r.Partition]
 		if !ours || r.Seq < p.next[i].Next {
 			continue
@@ -147,10 +168,18 @@ func (p *Projector) Turn(in Input) Output {
 	}
 	p.since = min(p.since, in.Now) // the wall clock may have been set back
 	due := p.since.Add(p.options.Delay)
-	if in.Hurry || in.Now >= due || p.batch.Events() >= p.options.Events {
-		return Output{Write: true, Wanted: p.batch.Wanted()}
+	if p.batch.Events() > p.options.LoadEvents {
+		due = p.since.Add(loadDelays * p.options.Delay)
+	}
+	if in.Hurry || in.Now >= due || p.full() {
+		return Output{Write: true, Wanted: p.batch.Wanted(), Rest: rest}
 	}
 	return Output{Wake: due}
+}
+
+// full reports whether a batch is to be written before more is added.
+func (p *Projector) full() bool {
+	return p.batch.Events() >= p.options.Events || p.batch.Bytes() >= p.options.Bytes
 }
 
 // Gaps returns the history that lies between stored rows and what was collected: of runs that the log begins in the

@@ -241,16 +241,82 @@ func TestManyEventsDoNotWait(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(l *lab) {
 		at := time.Now()
-		for i := range 20_000 {
-			l.record(i%3, events.SignalReceived{Name: "s", Index: uint64(i)})
+		many := make([]events.Event, 20)
+		for i := range 6_000 {
+			for n := range many {
+				many[n] = events.SignalReceived{Name: "s", Index: uint64(20*i + n)}
+			}
+			l.record(i%3, many...)
 		}
-		if err := l.model.WaitFor(l.t.Context(), 0, 16_000); err != nil {
+		if err := l.model.WaitFor(l.t.Context(), 0, 5_000); err != nil {
 			t.Fatal(err)
 		}
 		if waited := time.Since(at); waited > readEvery {
-			t.Errorf("20,000 events waited %v", waited)
+			t.Errorf("120,000 events waited %v", waited)
 		}
 	})
+}
+
+// Under load a batch collects longer, so that more runs begin and end within one.
+func TestUnderLoadABatchCollectsLonger(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for i := range 5_000 {
+			l.record(i, started())
+		}
+		pass(999 * time.Millisecond)
+		l.want("before its end", l.status(7), "not found")
+		pass(time.Millisecond)
+		l.want("at its end", l.status(7), "running")
+		if l.model.applies != 1 {
+			t.Errorf("%d writes", l.model.applies)
+		}
+	})
+}
+
+// What a batch keeps in memory is bounded, whether its runs began in it or before, and large payloads end it early.
+func TestLargeEventsDoNotWait(t *testing.T) {
+	t.Parallel()
+	large := events.Payload{Data: make([]byte, 64<<10)}
+	for name, began := range map[string]bool{"runs that begin": true, "runs that are open": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inLab(t, func(l *lab) {
+				const runs = 1_000
+				for i := range runs {
+					if began {
+						break
+					}
+					l.record(i, started())
+				}
+				pass(time.Second)
+				applies, at := l.model.applies, time.Now()
+				for i := range runs {
+					if began {
+						l.record(i, started(), events.ViewSet{Name: "v", Value: large})
+					} else {
+						l.record(i, events.ViewSet{Name: "v", Value: large})
+					}
+				}
+				if err := l.model.WaitFor(l.t.Context(), 0, l.last/2); err != nil {
+					t.Fatal(err)
+				}
+				if waited := time.Since(at); waited > readEvery {
+					t.Errorf("64 MiB waited %v", waited)
+				}
+				pass(time.Second)
+				if batches := l.model.applies - applies; batches < 3 || batches > 6 {
+					t.Errorf("64 MiB are %d writes", batches)
+				}
+				for n := range 3 {
+					r, err := l.model.Run(t.Context(), "default", events.WorkflowID(fmt.Sprint("wf-", n*400)), runOf(n*400))
+					if err != nil || len(r.Views) != 1 || len(r.Views[0].Value.Data) != len(large.Data) {
+						t.Errorf("run %d has %d views (%v)", n*400, len(r.Views), err)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestItGoesOnWhereTheModelIs(t *testing.T) {

@@ -59,17 +59,25 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 		if err != nil {
 			return fmt.Errorf("runs in the archive of partition %d: %w", id, err)
 		}
-		var batch readmodel.Batch
+		var rows []row.Run
+		size := 0
 		for _, run := range runs {
 			folded, err := p.fold(ctx, row.Run{}, projection.Gap{Partition: id, RunID: run, From: 1})
 			if err != nil {
 				return err
 			}
 			if !folded.RunID.IsZero() {
-				batch.Rows = append(batch.Rows, folded)
+				rows = append(rows, folded)
+				size += bytesOf(&folded)
+			}
+			if size >= p.options.Bytes {
+				if err := p.applyNew(ctx, rows); err != nil {
+					return err
+				}
+				rows, size = nil, 0
 			}
 		}
-		if err := p.deps.Model.Apply(ctx, batch); err != nil {
+		if err := p.applyNew(ctx, rows); err != nil {
 			return err
 		}
 		if len(runs) < runsPerBatch {
@@ -77,4 +85,9 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 		}
 		after = runs[len(runs)-1]
 	}
+}
+
+// applyNew writes rows that the model does not have.
+func (p *Projector) applyNew(ctx context.Context, rows []row.Run) error {
+	return p.deps.Model.Apply(ctx, readmodel.Batch{Rows: rows, Begun: len(rows)})
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // recordsPerTurn is how many records are read at a time.
-const recordsPerTurn = 1024
+const recordsPerTurn = 256
 
 // lookEvery is how soon damage that a query has found is repaired while there is nothing to write.
 const lookEvery = time.Second
@@ -121,10 +121,11 @@ func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
 			return fmt.Errorf("follow the log: %w", err)
 		}
 		out := p.Turn(Input{Now: p.now(), Records: records, Hurry: hurry && len(records) == 0})
-		if out.Write {
+		for out.Write {
 			if err := p.persist(ctx, out, timer); err != nil {
 				return err
 			}
+			out = p.Turn(Input{Now: p.now(), Records: out.Rest})
 		}
 		if len(records) > 0 {
 			continue

@@ -41,10 +41,11 @@ func (s *Stepper) Step(ctx context.Context, hurry bool) (busy bool, wake events.
 		return false, 0, fmt.Errorf("follow the log: %w", err)
 	}
 	out := p.Turn(Input{Now: p.now(), Records: records, Hurry: hurry && len(records) == 0})
-	if out.Write {
+	for out.Write {
 		if err := p.last(ctx, out); err != nil {
 			return false, 0, err
 		}
+		out = p.Turn(Input{Now: p.now(), Records: out.Rest})
 	}
 	return len(records) > 0, out.Wake, nil
 }

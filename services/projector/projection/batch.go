@@ -8,11 +8,12 @@ import (
 // Batch folds records of many runs into one row each, so that a run that began and ended within it is written once. The
 // zero value is empty.
 type Batch struct {
-	records []entry
+	records []entry // of runs that began before it
 	events  int
 	bytes   int
 	index   map[events.RunID]int // into runs
 	runs    []ofRun              // as they came
+	deletes []events.RunID       // of runs that began in it
 }
 
 // entry is a record and the place of its run.
@@ -24,14 +25,13 @@ type entry struct {
 
 // ofRun is what the batch has of a run.
 type ofRun struct {
-	first *events.Record
-	row   row.Run
-	known bool // there is something to write
-	// purged says that the batch deletes the run.
-	purged bool
+	first  *events.Record // nil if the run began in the batch
+	row    row.Run
+	known  bool // there is something to write
+	purged bool // the batch deletes it
 }
 
-// Add takes the next record.
+// Add takes the next record. Those of runs that began in the batch are folded at once and not kept.
 func (b *Batch) Add(r *events.Record) {
 	if r.RunID.IsZero() || len(r.Events) == 0 {
 		return
@@ -43,35 +43,58 @@ func (b *Batch) Add(r *events.Record) {
 	if !ok {
 		i = len(b.runs)
 		b.index[r.RunID] = i
-		b.runs = append(b.runs, ofRun{first: r})
+		b.runs = append(b.runs, ofRun{})
 		b.bytes += rowBytes
+		if r.First > 1 {
+			b.runs[i].first = r
+		}
 	}
-	e := entry{record: r, run: i, purges: Purges(r)}
-	b.runs[i].purged = b.runs[i].purged || e.purges
-	b.records = append(b.records, e)
+	run, purges := &b.runs[i], Purges(r)
 	b.events += len(r.Events)
-	b.bytes += sizeOf(r)
+	run.purged = run.purged || purges
+	switch {
+	case run.first != nil:
+		b.records = append(b.records, entry{record: r, run: i, purges: purges})
+		b.bytes += recordBytes
+		for _, e := range r.Events {
+			b.bytes += eventBytes + len(events.PayloadOf(e).Data) + failureBytes(e)
+		}
+	case purges:
+		b.deletes = append(b.deletes, r.RunID)
+		run.row, run.known = row.Run{}, false
+	default:
+		fold(&run.row, r)
+		run.known = true
+		for _, e := range r.Events {
+			b.bytes += waitBytes + shownBytes(e) + failureBytes(e)
+		}
+	}
 }
 
 // Events returns the number of events taken.
 func (b *Batch) Events() int { return b.events }
 
-// Bytes returns about how much memory the batch keeps: its records, and a row of each run without what is stored of it.
+// Bytes returns about how much memory the batch keeps, without the stored rows it builds upon.
 func (b *Batch) Bytes() int { return b.bytes }
 
-// What a row, a record and an event keep, without the payload of the event.
+// What a row, a record, an event and something a run waits for take, without payloads.
 const (
 	rowBytes    = 600
 	recordBytes = 300
 	eventBytes  = 200
+	waitBytes   = 50
 )
 
-func sizeOf(r *events.Record) int {
-	n := recordBytes + len(r.Events)*eventBytes
-	for _, e := range r.Events {
-		n += len(events.PayloadOf(e).Data) + failureBytes(e)
+// shownBytes is the size of a payload that is part of a row.
+func shownBytes(e events.Event) int {
+	switch e := e.(type) {
+	case events.ViewSet:
+		return len(e.Value.Data)
+	case events.RunCompleted:
+		return len(e.Result.Data)
+	default:
+		return 0
 	}
-	return n
 }
 
 // failureBytes is the size of what is in a failure, whose causes may be many.
@@ -102,7 +125,7 @@ func failureBytes(e events.Event) (n int) {
 func (b *Batch) Wanted() []events.RunID {
 	var wanted []events.RunID
 	for i := range b.runs {
-		if r := b.runs[i].first; r.First > 1 {
+		if r := b.runs[i].first; r != nil {
 			wanted = append(wanted, r.RunID)
 		}
 	}
@@ -125,10 +148,10 @@ func (b *Batch) Gaps(stored []row.Run) []Gap {
 	var gaps []Gap
 	for i := range b.runs {
 		r := b.runs[i].first
-		if r.First == 1 {
+		if r == nil || b.runs[i].purged {
 			continue
 		}
-		if from, missing := Missing(row.Run{Version: versions[r.RunID]}, r); missing && !b.runs[i].purged {
+		if from, missing := Missing(row.Run{Version: versions[r.RunID]}, r); missing {
 			gaps = append(gaps, Gap{Partition: r.Partition, RunID: r.RunID, From: from, To: r.First - 1})
 		}
 	}
@@ -148,7 +171,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 		run := &b.runs[e.run]
 		if e.purges {
 			run.row, run.known = row.Run{}, false
-			deletes = append(deletes, e.record.RunID)
+			b.deletes = append(b.deletes, e.record.RunID)
 			continue
 		}
 		run.known = true
@@ -157,7 +180,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 	rows = make([]row.Run, 0, len(b.runs))
 	for _, began := range []bool{true, false} {
 		for i := range b.runs {
-			if run := &b.runs[i]; run.known && (run.first.First == 1) == began {
+			if run := &b.runs[i]; run.known && (run.first == nil) == began {
 				rows = append(rows, run.row)
 			}
 		}
@@ -165,6 +188,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 			begun = len(rows)
 		}
 	}
+	deletes = b.deletes
 	*b = Batch{}
 	return rows, begun, deletes
 }
