@@ -28,8 +28,10 @@ type entry struct {
 	requests uint64
 	// dirty says that the stored row is older.
 	dirty bool
-	// first says that no run of its workflow id preceded it lately, as far as that was asked for.
-	first bool
+	// before are runs of its workflow id that preceded it, newest first, as far as that was asked for; first says that there
+	// is none before the last of them.
+	before []earlier
+	first  bool
 }
 
 // broken is what is known of a quarantined run.
@@ -154,6 +156,9 @@ func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
 			e.run, e.row = run, nil
 		}
 		return e, nil
+	}
+	if p.stored.lacks(id) {
+		return nil, nil
 	}
 	row, err := p.deps.Runs.Run(ctx, p.id, id)
 	if err != nil || row == nil {

@@ -41,13 +41,15 @@ func (p *partition) flushDue() bool {
 // this one, which a later commit has made durable too.
 func (p *partition) flush(ctx context.Context) error {
 	p.forgetIdleSessions()
-	c := runstore.Changes{Checkpoint: &runstore.Checkpoint{Next: p.seq + 1, State: p.state()}, PutEnded: p.ended}
-	if mutant.On(mutant.CheckpointAhead) {
-		c.Checkpoint.Next++
-	}
+	c := runstore.Changes{PutEnded: p.ended}
 	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (e.run != nil || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
 	for _, e := range dirty {
 		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})
+		p.stored.wrote(e.id)
+	}
+	c.Checkpoint = &runstore.Checkpoint{Next: p.seq + 1, State: p.state()}
+	if mutant.On(mutant.CheckpointAhead) {
+		c.Checkpoint.Next++
 	}
 	for key, newest := range p.newest {
 		c.PutNewest = append(c.PutNewest, runstore.NewestRow{Namespace: key.namespace, WorkflowID: key.id, Newest: newest})
@@ -103,7 +105,8 @@ func sortChanges(c *runstore.Changes) {
 	slices.SortFunc(c.DeleteQuarantined, func(a, b events.RunID) int { return cmp.Compare(string(a[:]), string(b[:])) })
 }
 
-// state encodes what the checkpoint keeps beside the rows: the name of the log, its time and the sessions.
+// state encodes what the checkpoint keeps beside the rows: the name of the log, its time, the sessions and up to where rows are
+// stored.
 func (p *partition) state() []byte {
 	b := []byte{stateVersion}
 	b = appendText(b, p.cluster)
@@ -128,7 +131,7 @@ func (p *partition) state() []byte {
 			b = binary.AppendUvarint(b, g.to-g.from)
 		}
 	}
-	return b
+	return p.stored.appendTo(b)
 }
 
 func errPartitions(made uint64, now int) error {
@@ -138,6 +141,7 @@ func errPartitions(made uint64, now int) error {
 // restore takes over the state of a checkpoint; none is the state of an empty log.
 func (p *partition) restore(state []byte) error {
 	if len(state) == 0 {
+		p.stored.known = true
 		return nil
 	}
 	if state[0] != stateVersion {
@@ -165,5 +169,6 @@ func (p *partition) restore(state []byte) error {
 	if d.short {
 		return errors.New("its state is damaged")
 	}
+	p.stored.restore(d.b)
 	return nil
 }

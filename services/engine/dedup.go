@@ -274,19 +274,47 @@ func (p *partition) asked(ctx context.Context, e *entry, env events.Envelope) (e
 			a.RequestID, a.Session, a.N, a.Duplicate = env.RequestID, env.Session, env.N, true
 			return a, true, nil
 		}
-		if !env.RunID.IsZero() || e.first || hops == previousRuns {
+		if !env.RunID.IsZero() {
 			return events.Answer{}, false, nil
+		}
+		before, err := p.before(ctx, e, hops)
+		if err != nil || before.IsZero() {
+			return events.Answer{}, false, err
+		}
+		run = before
+	}
+}
+
+// earlier is a run that another one of the workflow id followed, and when.
+type earlier struct {
+	run events.RunID
+	at  events.Time
+}
+
+// before returns the nth run before a run, counted from 0; zero if there was none lately. What is read once is known then.
+func (p *partition) before(ctx context.Context, e *entry, n int) (events.RunID, error) {
+	if n == previousRuns {
+		return events.RunID{}, nil
+	}
+	if n == len(e.before) && !e.first {
+		run := e.id
+		if n > 0 {
+			run = e.before[n-1].run
 		}
 		previous, err := p.kept(ctx, requestKey{run, previousSlot})
 		if err != nil {
-			return events.Answer{}, false, err
+			return events.RunID{}, err
 		}
-		if previous == nil || p.time.Sub(previous.At) > requestKept {
-			e.first = hops == 0
-			return events.Answer{}, false, nil
+		if previous == nil {
+			e.first = true
+		} else {
+			e.before = append(e.before, earlier{previous.Answer.RunID, previous.At})
 		}
-		run = previous.Answer.RunID
 	}
+	if n == len(e.before) || p.time.Sub(e.before[n].at) > requestKept {
+		return events.RunID{}, nil
+	}
+	return e.before[n].run, nil
 }
 
 // follows remembers, beside the answers of a run that begins, which run of its workflow id preceded it.
@@ -298,6 +326,9 @@ func (p *partition) follows(run, previous events.RunID, at events.Time) {
 func (p *partition) kept(ctx context.Context, k requestKey) (*runstore.KeptAnswer, error) {
 	if kept, ok := p.answers[k]; ok {
 		return kept, nil
+	}
+	if p.stored.lacks(k.run) { // its answers are written with its row
+		return nil, nil
 	}
 	kept, ok, err := p.deps.Runs.Answer(ctx, p.id, k.run, k.request)
 	if err != nil || !ok {

@@ -46,6 +46,7 @@ type partition struct {
 	unflushed   int
 	flushed     events.Time
 	checkpoint  events.Seq // the Next of the last one written
+	stored      storedRuns
 
 	unrecorded []*entry // quarantined, and the log does not say so yet
 	swept      events.Time
