@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"container/list"
 	"context"
 	"sync"
 
@@ -18,6 +17,8 @@ type liveRun struct {
 	steps map[events.Step]context.CancelCauseFunc
 	bytes int
 	lost  bool // its code does not come back: do not touch the run
+
+	prev, next *liveRun // in the cache
 }
 
 // outcomes are those of steps that wait to be given to the code, at most one of each running step.
@@ -59,21 +60,23 @@ func (o *outcomes) take() (outcome replay.StepOutcome, ok bool) {
 type cache struct {
 	maxRuns, maxBytes int
 	bytes             int
-	order             *list.List // of *liveRun, most recently used first
-	runs              map[string]*list.Element
+	runs              map[string]*liveRun
+	ends              liveRun // of the ring of runs: the most recently used one is next, the least recently used one before
 }
 
 func newCache(maxRuns, maxBytes int) *cache {
-	return &cache{maxRuns: maxRuns, maxBytes: maxBytes, order: list.New(), runs: map[string]*list.Element{}}
+	c := &cache{maxRuns: maxRuns, maxBytes: maxBytes, runs: map[string]*liveRun{}}
+	c.ends.next, c.ends.prev = &c.ends, &c.ends
+	return c
 }
 
 // take removes a run from the cache and returns it; nil if it is not there.
 func (c *cache) take(id string) *liveRun {
-	e, ok := c.runs[id]
-	if !ok {
-		return nil
+	l := c.runs[id]
+	if l != nil {
+		c.remove(l)
 	}
-	return c.remove(e)
+	return l
 }
 
 // put adds a run and returns those that had to make room for it.
@@ -82,24 +85,27 @@ func (c *cache) put(l *liveRun) (evicted []*liveRun) {
 		evicted = append(evicted, old)
 	}
 	l.bytes = l.run.Bytes()
-	c.runs[l.id] = c.order.PushFront(l)
+	c.runs[l.id] = l
+	l.prev, l.next = &c.ends, c.ends.next
+	l.prev.next, l.next.prev = l, l
 	c.bytes += l.bytes
-	for c.order.Len() > c.maxRuns || (c.bytes > c.maxBytes && c.order.Len() > 1) {
-		evicted = append(evicted, c.remove(c.order.Back()))
+	for len(c.runs) > c.maxRuns || (c.bytes > c.maxBytes && len(c.runs) > 1) {
+		evicted = append(evicted, c.remove(c.ends.prev))
 	}
 	return evicted
 }
 
 // clear empties the cache and returns what was in it.
 func (c *cache) clear() (all []*liveRun) {
-	for c.order.Len() > 0 {
-		all = append(all, c.remove(c.order.Front()))
+	for len(c.runs) > 0 {
+		all = append(all, c.remove(c.ends.next))
 	}
 	return all
 }
 
-func (c *cache) remove(e *list.Element) *liveRun {
-	l, _ := c.order.Remove(e).(*liveRun)
+func (c *cache) remove(l *liveRun) *liveRun {
+	l.prev.next, l.next.prev = l.next, l.prev
+	l.prev, l.next = nil, nil
 	delete(c.runs, l.id)
 	c.bytes -= l.bytes
 	return l

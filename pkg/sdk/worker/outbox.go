@@ -52,6 +52,7 @@ type outbox struct {
 	unsentActivations []*apiv1.ActivationResult
 	beats             map[attemptKey]*apiv1.TaskHeartbeat
 	passing           *apiv1.WorkRequest // credits, requests, evictions
+	said              bool               // something was put into passing
 }
 
 func newOutbox() *outbox {
@@ -110,6 +111,7 @@ func (o *outbox) say(add func(*apiv1.WorkRequest)) {
 	o.mu.Lock()
 	if o.open {
 		add(o.passing)
+		o.said = true
 	}
 	o.mu.Unlock()
 	o.signal()
@@ -174,7 +176,7 @@ func (o *outbox) held() (tasks, activations int) {
 // restart prepares for a new stream: kept results are to be said again.
 func (o *outbox) restart() {
 	o.mu.Lock()
-	o.open, o.passing = true, &apiv1.WorkRequest{}
+	o.open, o.passing, o.said = true, &apiv1.WorkRequest{}, false
 	o.unsent, o.unsentActivations = nil, nil
 	for _, r := range o.results {
 		if !mutant.On(mutant.UnackedResultForgotten) {
@@ -192,7 +194,7 @@ func (o *outbox) restart() {
 func (o *outbox) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.open, o.passing = false, &apiv1.WorkRequest{}
+	o.open, o.passing, o.said = false, &apiv1.WorkRequest{}, false
 }
 
 // next takes the next batch; nil when there is nothing to say. Heartbeats go before results, so that the last details of an
@@ -200,14 +202,20 @@ func (o *outbox) stop() {
 func (o *outbox) next() *apiv1.WorkRequest {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.said && len(o.beats)+len(o.unsent)+len(o.unsentActivations) == 0 {
+		return nil
+	}
 	batch := o.passing
 	o.passing = &apiv1.WorkRequest{}
 	if runs := batch.GetEvictedRunIds(); len(runs) > batchRuns {
 		batch.EvictedRunIds, o.passing.EvictedRunIds = runs[:batchRuns], runs[batchRuns:]
 	}
-	size := proto.Size(batch)
-	fits := func(m proto.Message) bool {
-		n := proto.Size(m)
+	size := 0
+	if o.said {
+		size = proto.Size(batch)
+	}
+	o.said = len(o.passing.GetEvictedRunIds()) > 0
+	fits := func(n int) bool {
 		if size > 0 && size+n > batchBytes {
 			return false
 		}
@@ -215,7 +223,7 @@ func (o *outbox) next() *apiv1.WorkRequest {
 		return true
 	}
 	for key, b := range o.beats {
-		if !fits(b) {
+		if !fits(proto.Size(b)) {
 			return batch
 		}
 		batch.Heartbeats = append(batch.Heartbeats, b)
@@ -223,7 +231,7 @@ func (o *outbox) next() *apiv1.WorkRequest {
 	}
 	for len(o.unsent) > 0 {
 		if r := o.unsent[0]; o.results[keyOf(r.GetTask())] == r { // else it was acknowledged meanwhile
-			if !fits(r) {
+			if !fits(taskResultBytes(r)) {
 				return batch
 			}
 			batch.TaskResults = append(batch.TaskResults, r)
@@ -232,7 +240,7 @@ func (o *outbox) next() *apiv1.WorkRequest {
 	}
 	for len(o.unsentActivations) > 0 {
 		if r := o.unsentActivations[0]; o.activationResults[activationKeyOf(r.GetActivation())] == r {
-			if !fits(r) {
+			if !fits(activationResultBytes(r)) {
 				return batch
 			}
 			batch.ActivationResults = append(batch.ActivationResults, r)
@@ -243,4 +251,20 @@ func (o *outbox) next() *apiv1.WorkRequest {
 		return nil
 	}
 	return batch
+}
+
+// taskResultBytes and activationResultBytes are bounds of the size of a result in a message, which cost less than the size.
+
+func taskResultBytes(r *apiv1.TaskResult) int {
+	if r.GetFailure() != nil {
+		return proto.Size(r)
+	}
+	return 128 + len(r.GetTask().GetWorkflowId()) + len(r.GetResult().GetEncoding()) + len(r.GetResult().GetData())
+}
+
+func activationResultBytes(r *apiv1.ActivationResult) int {
+	if r.GetFailure() != nil {
+		return proto.Size(r)
+	}
+	return 128 + len(r.GetActivation().GetWorkflowId()) + len(r.GetProgress())
 }
