@@ -45,14 +45,19 @@ func (p *partition) breakRun(e *entry, next events.EventNumber, reason string, a
 	p.unrecorded = append(p.unrecorded, e)
 }
 
-// repair builds a run whose row is damaged from its history. If that fails too, the run is quarantined.
+// repair builds a run whose row is damaged, or was written by another build, from its history. If that fails too, the run is quarantined.
 func (p *partition) repair(ctx context.Context, e *entry, damage error) error {
 	run, last, err := p.rebuild(ctx, e.id, 0)
 	var unfit *unfitError
 	switch {
 	case err == nil:
-		p.deps.Logger.Warn("a run's row was damaged and is built again from its history",
-			slog.String("run_id", e.id.String()), slog.String("error", damage.Error()))
+		if errors.Is(damage, machine.ErrVersion) {
+			p.deps.Logger.Debug("a run's row is of another version and is built again from its history",
+				slog.String("run_id", e.id.String()), slog.String("reason", damage.Error()))
+		} else {
+			p.deps.Logger.Warn("a run's row was damaged and is built again from its history",
+				slog.String("run_id", e.id.String()), slog.String("error", damage.Error()))
+		}
 		e.run, e.namespace, e.workflowID, e.seq, e.dirty = run, run.Namespace(), run.WorkflowID(), max(e.seq, last.Seq), true
 		return nil
 	case errors.As(err, &unfit), errors.Is(err, archive.ErrNotFound):

@@ -16,8 +16,11 @@ import (
 // rowVersion is the first byte of an encoded run.
 const rowVersion = 2
 
-// ErrRow is wrapped by every error of [Decode].
+// ErrRow is wrapped by every error of [Decode] but one that wraps [ErrVersion].
 var ErrRow = errors.New("the row of a run is damaged")
+
+// ErrVersion says that another build wrote the row. The run's history has everything that is in it.
+var ErrVersion = errors.New("the row of a run is of another version")
 
 // AppendTo appends the encoded run to dst and returns it. Equal states have equal bytes. A run without open work takes
 // at most 300 bytes beyond its ids, unless it has many signal names or timers.
@@ -54,11 +57,12 @@ func (r *Run) AppendTo(dst []byte) []byte {
 	return w
 }
 
-// Decode reads what [Run.AppendTo] wrote. It keeps nothing of b. It never panics; an error wraps [ErrRow].
+// Decode reads what [Run.AppendTo] wrote. It keeps nothing of b. It never panics; an error wraps [ErrRow] or
+// [ErrVersion].
 func Decode(b []byte) (*Run, error) {
 	d := reader{b: b}
 	if v := d.byte(); d.err == nil && v != rowVersion {
-		return nil, fmt.Errorf("%w: it has version %d, this build reads %d", ErrRow, v, rowVersion)
+		return nil, fmt.Errorf("%w: it has %d, this build reads %d", ErrVersion, v, rowVersion)
 	}
 	r := &Run{}
 	r.namespace = events.Namespace(d.text())

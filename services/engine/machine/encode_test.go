@@ -73,7 +73,7 @@ func TestDecodeRefusesDamage(t *testing.T) {
 	}
 	newer := bytes.Clone(row)
 	newer[0]++
-	if _, err := machine.Decode(newer); !errors.Is(err, machine.ErrRow) {
+	if _, err := machine.Decode(newer); !errors.Is(err, machine.ErrVersion) || errors.Is(err, machine.ErrRow) {
 		t.Errorf("a newer version: %v", err)
 	}
 }
