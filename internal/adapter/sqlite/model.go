@@ -171,21 +171,28 @@ func (m *Model) note() (some bool, err error) {
 	return true, nil
 }
 
-// moveLog moves what was noted. It does not wait for readers outside this process: nobody here reads meanwhile.
+// moveLog moves what was noted and empties the log. It does not wait for readers outside this process: nobody here reads
+// meanwhile.
 func (m *Model) moveLog(ctx context.Context) error {
 	if _, err := m.writer.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return m.failed(err)
 	}
-	var busy, frames, moved int
-	err := m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	busy, err := m.move(ctx, "TRUNCATE")
 	if _, undo := m.writer.ExecContext(ctx, patience); err != nil || undo != nil {
 		return m.failed(errors.Join(err, undo))
 	}
-	if busy != 0 {
+	if busy {
 		return errors.New("the read model is in use elsewhere")
 	}
 	m.sums.moving = nil
 	return nil
+}
+
+// move makes a checkpoint of SQLite. Busy says that it did not end because of a reader.
+func (m *Model) move(ctx context.Context, mode string) (busy bool, err error) {
+	var frames, moved int
+	err = m.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &moved)
+	return busy, err
 }
 
 // checkpointIfDue keeps the write-ahead log short. What fails is tried again when the log has grown as much again.
@@ -194,15 +201,35 @@ func (m *Model) checkpointIfDue(ctx context.Context) {
 	if err != nil || info.Size() < m.due {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed || m.writer == nil {
-		return
-	}
 	m.due = checkpointBytes
-	if m.checkpoint(ctx) != nil {
+	if m.checkpointBesideReaders(context.WithoutCancel(ctx)) != nil {
 		m.due += info.Size()
 	}
+}
+
+// checkpointBesideReaders moves the log while others read; they wait while that is written down and while the log is
+// emptied.
+func (m *Model) checkpointBesideReaders(ctx context.Context) error {
+	some := false
+	for _, step := range []struct {
+		lock, unlock func()
+		do           func() error
+	}{
+		{m.mu.Lock, m.mu.Unlock, func() (err error) { some, err = m.note(); return err }},
+		{m.mu.RLock, m.mu.RUnlock, func() error { _, err := m.move(ctx, "PASSIVE"); return m.failed(err) }},
+		{m.mu.Lock, m.mu.Unlock, func() error { return m.moveLog(ctx) }},
+	} {
+		step.lock()
+		err := errClosed
+		if !m.closed && m.writer != nil {
+			err = step.do()
+		}
+		step.unlock()
+		if err != nil || !some {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close closes the file. Calling it twice is harmless.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -395,5 +396,85 @@ func TestALockFromOutsideIsSaid(t *testing.T) {
 	}
 	if err := errors.Join(tx.Rollback(), m.Apply(t.Context(), batch(1))); err != nil {
 		t.Errorf("after the lock: %v", err)
+	}
+}
+
+// Queries see whole batches while the log is moved under them.
+func TestReadingWhileTheLogIsMoved(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "model.db")
+	m := open(t, path)
+	const runs = 200
+	if err := m.Apply(t.Context(), batch(runs)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var reading sync.WaitGroup
+	for range readers {
+		reading.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				list, err := m.List(t.Context(), readmodel.Filter{Namespace: "default"}, readmodel.Page{Limit: 1000})
+				if err != nil || len(list.Runs) != runs {
+					t.Errorf("%d runs (%v)", len(list.Runs), err)
+					return
+				}
+				for _, r := range list.Runs {
+					if r.Version != list.Runs[0].Version {
+						t.Errorf("versions %d and %d", r.Version, list.Runs[0].Version)
+						return
+					}
+				}
+			}
+		})
+	}
+	for n := range 20 {
+		b := batch(runs)
+		for i := range b.Rows {
+			b.Rows[i].Version = events.EventNumber(10 + n)
+		}
+		m.due = 0
+		if err := m.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path + "-wal"); err != nil || info.Size() > 0 {
+			t.Fatalf("the log was not moved (%v)", err)
+		}
+	}
+	close(done)
+	reading.Wait()
+	if err := errors.Join(m.Close(), Check(path)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Runs that are said to begin and are there already, as after a rebuild that was stopped, are neither lost nor counted twice.
+func TestRunsThatBeginMayBeThereAlready(t *testing.T) {
+	t.Parallel()
+	m := open(t, filepath.Join(t.TempDir(), "model.db"))
+	first, second := batch(30), batch(60)
+	first.Begun, second.Begun = 30, 60
+	for i := range second.Rows {
+		if second.Rows[i].Version = 9; i%2 == 0 {
+			second.Rows[i].Status = events.StatusFailed
+		}
+	}
+	second.Rows[7].Version = 2 // what is there is newer
+	if err := errors.Join(m.Apply(t.Context(), first), m.Apply(t.Context(), second)); err != nil {
+		t.Fatal(err)
+	}
+	counts, err := m.Count(t.Context(), readmodel.Filter{Namespace: "default"})
+	want := []readmodel.Count{{Type: "T", Status: events.StatusCompleted, Runs: 30}, {Type: "T", Status: events.StatusFailed, Runs: 30}}
+	if err != nil || !reflect.DeepEqual(counts, want) {
+		t.Errorf("counts %v (%v), want %v", counts, err, want)
+	}
+	for id, version := range map[events.WorkflowID]events.EventNumber{"w0": 9, "w7": 3, "w29": 9, "w59": 9} {
+		if r, err := m.Run(t.Context(), "default", id, events.RunID{}); err != nil || r.Version != version {
+			t.Errorf("%s has version %d (%v), want %d", id, r.Version, err, version)
+		}
 	}
 }

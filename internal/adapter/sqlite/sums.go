@@ -34,7 +34,7 @@ const (
 )
 
 // checkpointBytes is the size of the write-ahead log that brings a checkpoint.
-const checkpointBytes = 8 << 20
+const checkpointBytes = 16 << 20
 
 // verifyChunk is how many pages are read at a time while verifying.
 const verifyChunk = 1024

@@ -110,7 +110,7 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 	if err != nil {
 		return m.failed(fmt.Errorf("write the read model: %w", err))
 	}
-	m.move(b.Positions)
+	m.publish(b.Positions)
 	return nil
 }
 
@@ -277,8 +277,8 @@ func (w *writing) count() error {
 	return nil
 }
 
-// move publishes positions and wakes who waits for them.
-func (m *Model) move(positions []readmodel.Position) {
+// publish makes positions known and wakes who waits for them.
+func (m *Model) publish(positions []readmodel.Position) {
 	if len(positions) == 0 {
 		return
 	}
