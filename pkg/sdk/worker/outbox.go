@@ -108,13 +108,18 @@ func (o *outbox) hush(k attemptKey) {
 
 // say adds something that is said once, on the present stream; without one it is dropped.
 func (o *outbox) say(add func(*apiv1.WorkRequest)) {
+	o.sayAlong(add)
+	o.signal()
+}
+
+// sayAlong is say for what has time until something else is said, or a sign of life is due.
+func (o *outbox) sayAlong(add func(*apiv1.WorkRequest)) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.open {
 		add(o.passing)
 		o.said = true
 	}
-	o.mu.Unlock()
-	o.signal()
 }
 
 // repeat says a kept result again, because its attempt was delivered again; it reports whether there is one.
@@ -125,7 +130,9 @@ func (o *outbox) repeat(k attemptKey) bool {
 		o.unsent = append(o.unsent, r)
 	}
 	o.mu.Unlock()
-	o.signal()
+	if ok {
+		o.signal()
+	}
 	return ok
 }
 
@@ -137,7 +144,9 @@ func (o *outbox) repeatActivation(k activationKey) bool {
 		o.unsentActivations = append(o.unsentActivations, r)
 	}
 	o.mu.Unlock()
-	o.signal()
+	if ok {
+		o.signal()
+	}
 	return ok
 }
 

@@ -21,13 +21,21 @@ func (w *Worker) regrant() {
 	if tasks == 0 && activations == 0 {
 		return
 	}
+	say := w.outbox.say
+	if (tasks == 0 || plenty(w.granted.tasks, w.options.Tasks)) &&
+		(activations == 0 || plenty(w.granted.activations, w.options.Activations)) {
+		say = w.outbox.sayAlong
+	}
 	w.granted.tasks += tasks
 	w.granted.activations += activations
-	w.outbox.say(func(r *apiv1.WorkRequest) {
+	say(func(r *apiv1.WorkRequest) {
 		r.TaskCredits += int32(tasks)
 		r.ActivationCredits += int32(activations)
 	})
 }
+
+// plenty reports whether the server has so many places left that it need not hear at once of further ones.
+func plenty(granted, places int) bool { return places >= 32 && granted >= places/2 }
 
 // useTask and useActivation note that a granted place was used. The caller holds the lock.
 func (w *Worker) useTask() { w.granted.tasks = max(w.granted.tasks-1, 0) }

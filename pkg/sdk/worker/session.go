@@ -172,7 +172,11 @@ func (w *Worker) send(ctx context.Context, stream workStream, keepalive time.Dur
 		case <-w.outbox.wake:
 			runtime.Gosched() // what is about to end makes it into the same batch
 		case <-quiet.C:
-			if stream.Send(&apiv1.WorkRequest{}) != nil {
+			batch := w.outbox.next()
+			if batch == nil {
+				batch = &apiv1.WorkRequest{}
+			}
+			if stream.Send(batch) != nil {
 				return
 			}
 		}
