@@ -57,6 +57,9 @@ type Report struct {
 	// Returned are deliveries the gateway could not hand to their worker; they are offered again at once. The credits they
 	// used are free again only when Credits say so.
 	Returned []Running
+	// Refused are attempts that the log offered to the session first (OfferTo) and that it does not take. One it takes it
+	// tells of in Running, once it has lasted for a while; what it hears of late is not its own any more.
+	Refused []Running
 	// Live tells which runs became live in a worker's cache (Evicted false) or left it, for affinity.
 	Live []Live
 }

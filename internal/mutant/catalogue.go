@@ -122,6 +122,10 @@ var catalogue = [...]Mutant{
 		"services/gateway/sessions/task.go", "an attempt has the time it was promised",
 	},
 	{
+		OfferNeverTold, "offer-never-told", "A gateway never tells the schedulers of what it took the direct way.",
+		"services/gateway/sessions/offer.go", "an attempt is held by one worker at a time",
+	},
+	{
 		LostTreatedAsKept, "lost-treated-as-kept", "A command whose append was lost counts as durable and is not sent again.",
 		"services/gateway/sessions/command.go", "no accepted command is lost",
 	},

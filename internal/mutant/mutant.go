@@ -56,6 +56,7 @@ const (
 	// services/gateway/sessions.
 
 	EarlyStartToClose
+	OfferNeverTold
 	LostTreatedAsKept
 	UnknownTreatedAsRefused
 	LostWorkerUnnoticed

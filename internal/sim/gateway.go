@@ -237,6 +237,9 @@ func (g *gateway) report(out sessions.Report) {
 	for _, h := range out.Returned {
 		r.Returned = append(r.Returned, inbox.Running(h))
 	}
+	for _, h := range out.Refused {
+		r.Refused = append(r.Refused, inbox.Running(h))
+	}
 	for _, l := range out.Live {
 		r.Live = append(r.Live, inbox.Live(l))
 	}

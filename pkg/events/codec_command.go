@@ -32,6 +32,8 @@ func (m *ReportProgress) fields(c *coder) {
 	c.intents(7, "intents", &m.Intents)
 	text(c, 8, "build", &m.Build)
 	text(c, 9, "worker", &m.Worker)
+	c.flag(10, "offer_activation", &m.OfferActivation)
+	c.flag(11, "offer_task", &m.OfferTask)
 }
 
 func (m *FailActivation) fields(c *coder) {

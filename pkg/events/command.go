@@ -87,7 +87,16 @@ type ReportProgress struct {
 	Intents []Intent
 	Build   BuildID
 	Worker  WorkerID
+	// OfferActivation asks that the run's next activations be offered to the session that sends the progress, where a worker
+	// keeps the run in memory; without it they no longer are. OfferTask asks the same for the tasks of this progress. The
+	// gateway sets both, never the worker.
+	OfferActivation bool
+	OfferTask       bool
 }
+
+// OfferFor is how long a session has the first choice of what is offered to it, from the time of the record on. A session
+// takes it in the first half of that time, or says at once that it does not.
+const OfferFor = time.Second
 
 // FailActivation says that a worker could not run the workflow's code: it does not fit the history, it panicked or it
 // blocked. The run waits and is tried again.

@@ -16,6 +16,9 @@ type OpenTask struct {
 	Queue      TaskQueue
 	NotBefore  Time        // 0 means at once
 	Scheduled  EventNumber // the TaskScheduled with input and options
+	// OfferTo may have the task before anybody else until OfferUntil; 0 means nobody.
+	OfferTo    SessionID
+	OfferUntil Time
 	// Call is the TaskScheduled itself when it is part of this record; nil for later attempts.
 	Call *TaskScheduled
 }
@@ -108,7 +111,7 @@ func effectsOf(dst []Effect, r *Record, number EventNumber, e Event) []Effect {
 		call := e
 		dst = append(dst, OpenTask{
 			Namespace: r.Namespace, WorkflowID: r.WorkflowID, Task: task(e.Step), Attempt: 1, Name: e.Name, Queue: e.Queue,
-			Scheduled: number, Call: &call,
+			Scheduled: number, OfferTo: e.OfferTo, OfferUntil: e.OfferUntil, Call: &call,
 		})
 		if e.Options.ScheduleToStart > 0 {
 			dst = append(dst, arm(TimerID{Kind: TimerScheduleToStart, Step: e.Step, Attempt: 1}, r.Time.Add(e.Options.ScheduleToStart)))

@@ -28,6 +28,9 @@ type entry struct {
 	requests uint64
 	// dirty says that the stored row is older.
 	dirty bool
+	// home is the gateway session that wants the run's next activations, because a worker of it keeps the run in memory; 0
+	// when none does, or when the entry was read from the store: then the schedulers choose, as they always may.
+	home events.SessionID
 	// before are runs of its workflow id that preceded it, newest first, as far as that was asked for; first says that there
 	// is none before the last of them.
 	before []earlier

@@ -167,6 +167,12 @@ func (p *partition) decide(ctx context.Context, g *group, env events.Envelope) e
 		return p.decideBroken(ctx, g, env)
 	}
 	g.take(evs, size)
+	if progress, ok := env.Command.(events.ReportProgress); ok && answer.Code == events.OK {
+		e.home = 0
+		if progress.OfferActivation {
+			e.home = env.Session
+		}
+	}
 	p.reply(g, answer)
 	if keeps(answer) {
 		g.kept = true
@@ -309,7 +315,7 @@ func (p *partition) activate(g *group) {
 	next := e.run.Next()
 	var evs []events.Event
 	err := p.guarded(e.id, func() error {
-		evs = e.run.Settle(p.time)
+		evs = e.offered(e.run.Settle(p.time), p.time)
 		return apply(e.run, evs, p.time)
 	})
 	if err != nil {
@@ -317,6 +323,17 @@ func (p *partition) activate(g *group) {
 		return
 	}
 	p.add(g, evs...)
+}
+
+// offered lets the run's home have a new activation first. A later attempt is for whoever the schedulers choose.
+func (e *entry) offered(evs []events.Event, at events.Time) []events.Event {
+	for i := range evs {
+		if a, ok := evs[i].(events.ActivationScheduled); ok && a.Attempt == 1 && e.home != 0 {
+			a.OfferTo, a.OfferUntil = e.home, at.Add(events.OfferFor)
+			evs[i] = a
+		}
+	}
+	return evs
 }
 
 // note keeps what an event means beyond its run's own state.

@@ -240,6 +240,9 @@ func (g *Gateway) sendReport(out sessions.Report) {
 		r.Returned = append(r.Returned, inbox.Running(h))
 		g.metrics.returned.Inc()
 	}
+	for _, h := range out.Refused {
+		r.Refused = append(r.Refused, inbox.Running(h))
+	}
 	for _, l := range out.Live {
 		r.Live = append(r.Live, inbox.Live(l))
 	}

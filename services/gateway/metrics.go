@@ -29,6 +29,9 @@ type metrics struct {
 	tailGaps    prometheus.Counter
 	spilled     prometheus.Counter
 	timeouts    *prometheus.CounterVec
+	taken       prometheus.Counter
+	refused     prometheus.Counter
+	seen        sessions.Stats // observed last; of the loop alone
 	registry    *prometheus.Registry
 }
 
@@ -39,6 +42,10 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "continuo_gateway_" + name, Help: help})
 	}
+	offers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "continuo_gateway_offers_total",
+		Help: "Tasks and activations that the log offered to this gateway first, by whether it took them.",
+	}, []string{"outcome"})
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "continuo_gateway_requests_total", Help: "Requests that were answered, by method and code.",
@@ -63,11 +70,13 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		lost:        counter("lost_commands_total", "Commands whose fate was unknown and that were sent again."),
 		tailGaps:    counter("tail_gaps_total", "Times this gateway fell behind the log and began again at its end."),
 		spilled:     counter("spilled_payload_bytes_total", "Bytes of payloads moved to the blob store."),
+		taken:       offers.WithLabelValues("taken"),
+		refused:     offers.WithLabelValues("refused"),
 		registry:    registry,
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, m.durations, m.commands, m.timeouts, m.workers, m.tasks, m.activations, m.calls, m.waiters, m.unanswered, m.returned,
-		m.lost, m.tailGaps, m.spilled,
+		m.lost, m.tailGaps, m.spilled, offers,
 	} {
 		if err := registry.Register(c); err != nil {
 			if _, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); twice {
@@ -102,6 +111,9 @@ func (m *metrics) observe(s sessions.Stats) {
 	m.calls.Set(float64(s.Calls))
 	m.waiters.Set(float64(s.Waiters))
 	m.unanswered.Set(float64(s.Unanswered))
+	m.taken.Add(float64(s.OffersTaken - m.seen.OffersTaken))
+	m.refused.Add(float64(s.OffersRefused - m.seen.OffersRefused))
+	m.seen = s
 }
 
 func (g *Gateway) metricsHandler() http.Handler {

@@ -338,6 +338,7 @@ func (g *Gateway) readActivationResult(ctx context.Context, c *conn, r *apiv1.Ac
 	if err == nil {
 		progress.Activation, progress.Attempt = a.Activation, a.Attempt
 		progress.Build, progress.Worker = c.worker.Build, c.worker.ID
+		progress.OfferActivation, progress.OfferTask = false, false // for this gateway to say
 		if err = g.checkIntents(progress.Intents); err == nil {
 			if err := g.spillProgress(ctx, c.worker.Namespace, a.RunID, progress.Intents); err != nil {
 				return nil, err

@@ -10,8 +10,8 @@ import (
 	"github.com/continuo-dev/continuo/services/scheduler/matcher"
 )
 
-// rowVersion is the first byte of every row's body.
-const rowVersion = 1
+// rowVersion is the first byte of every row's body. In version 1 tasks had no offers.
+const rowVersion = 2
 
 var errDamagedRow = errors.New("the row is damaged; the due index has to be made again")
 
@@ -36,7 +36,8 @@ func appendItem(b []byte, i *matcher.Item) []byte {
 		b = appendText(b, t.Namespace)
 		b = appendText(b, t.WorkflowID)
 		b = appendText(b, t.Name)
-		return appendText(b, t.Queue)
+		b = appendText(b, t.Queue)
+		return appendNumbers(b, uint64(t.OfferTo), uint64(t.OfferUntil))
 	}
 	a := i.Activation
 	b = appendNumbers(b, uint64(a.Number), a.Activation.Activation, uint64(a.Activation.Attempt), uint64(a.Activation.Base),
@@ -51,7 +52,7 @@ func appendItem(b []byte, i *matcher.Item) []byte {
 
 func decodeItem(row dueindex.Item, p events.Partition) (matcher.Item, error) {
 	r := reading{b: row.Body}
-	r.version()
+	version := r.version()
 	item := matcher.Item{Partition: p, From: events.Seq(r.number()), Opened: events.Time(r.number()), StartBy: events.Time(r.number())}
 	if row.Key.Kind == dueindex.KindTask {
 		item.TimesOut = r.number() != 0
@@ -60,6 +61,9 @@ func decodeItem(row dueindex.Item, p events.Partition) (matcher.Item, error) {
 			Attempt: events.Attempt(r.number()), NotBefore: events.Time(r.number()), Scheduled: events.EventNumber(r.number()),
 			Namespace: text[events.Namespace](&r), WorkflowID: text[events.WorkflowID](&r), Name: text[events.TaskName](&r),
 			Queue: text[events.TaskQueue](&r),
+		}
+		if version > 1 {
+			item.Task.OfferTo, item.Task.OfferUntil = events.SessionID(r.number()), events.Time(r.number())
 		}
 		return item, r.end()
 	}
@@ -103,15 +107,16 @@ type reading struct {
 	err error
 }
 
-func (r *reading) version() {
+func (r *reading) version() (version byte) {
 	switch {
-	case len(r.b) == 0:
+	case len(r.b) == 0 || r.b[0] == 0:
 		r.err = errDamagedRow
-	case r.b[0] != rowVersion:
+	case r.b[0] > rowVersion:
 		r.err = fmt.Errorf("row version %d is not known to this build: upgrade to the version that wrote it", r.b[0])
 	default:
-		r.b = r.b[1:]
+		version, r.b = r.b[0], r.b[1:]
 	}
+	return version
 }
 
 func (r *reading) number() uint64 {

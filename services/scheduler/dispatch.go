@@ -215,6 +215,9 @@ func (s *Scheduler) report(now events.Time, r inbox.Report) {
 			s.waitsAgain(item)
 		}
 	}
+	for _, offered := range r.Refused {
+		s.matcher.Refuse(now, r.Session, heldOf(offered))
+	}
 	for _, l := range r.Live {
 		s.matcher.Live(r.Session, l.Worker, l.RunID, l.Evicted)
 	}

@@ -21,7 +21,7 @@ func (r *Run) decideProgress(env events.Envelope, p events.ReportProgress, at ev
 	if !r.flight.is(p.Activation, p.Attempt) {
 		return r.staleActivation(env, p.Activation, p.Attempt)
 	}
-	evs, ends, err := r.progress(p, at)
+	evs, ends, err := r.progress(p, env.Session, at)
 	if err != nil {
 		f := events.Failure{Code: codeOfRefusal(err), Message: "the worker's progress was refused: " + err.Error()}
 		return []events.Event{events.ActivationFailed{
@@ -42,7 +42,7 @@ const maxAhead = time.Minute
 
 // progress returns the events of a progress and the intent that ends or continues the run, nil if none does. An error
 // says what is wrong with it.
-func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Event, ends events.Intent, err error) {
+func (r *Run) progress(p events.ReportProgress, from events.SessionID, at events.Time) (evs []events.Event, ends events.Intent, err error) {
 	switch {
 	case p.Upto != r.flight.upto:
 		return nil, nil, fmt.Errorf("the code was given events up to %d, not %d", r.flight.upto, p.Upto)
@@ -59,7 +59,10 @@ func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Ev
 		Activation: p.Activation, Attempt: p.Attempt, At: p.At, Upto: p.Upto, Reads: p.Reads, Wait: p.Wait, Build: p.Build,
 		Worker: p.Worker,
 	}
-	d := intents{r: r, p: p, evs: append(evs, made), high: r.steps.high}
+	d := intents{r: r, p: p, at: at, evs: append(evs, made), high: r.steps.high}
+	if p.OfferTask {
+		d.offerTo = from
+	}
 	for i, intent := range p.Intents {
 		if ends != nil {
 			return nil, nil, fmt.Errorf("intent %d (%T) follows %T, which must be last", i+1, intent, ends)
@@ -82,8 +85,11 @@ func (r *Run) progress(p events.ReportProgress, at events.Time) (evs []events.Ev
 type intents struct {
 	r    *Run
 	p    events.ReportProgress
+	at   events.Time
 	evs  []events.Event
 	high events.Step
+	// offerTo is the session that wants the tasks; 0 means none does.
+	offerTo events.SessionID
 	// touched is what this progress made of steps; nil until it matters.
 	touched map[events.Step]stepUse
 	counted int // the events that touched knows
@@ -155,7 +161,7 @@ func (d *intents) add(intent events.Intent) (ends events.Intent, err error) {
 	switch i := intent.(type) {
 	case events.ScheduleTask:
 		if err = d.use(i.Step); err == nil {
-			e, err = d.r.scheduleTask(i)
+			e, err = d.r.scheduleTask(i, d.offerTo, d.at)
 		}
 	case events.CancelTask:
 		return nil, d.cancelTask(i.Step)

@@ -58,7 +58,8 @@ func (r *Run) decideHeartbeat(env events.Envelope, c events.RecordHeartbeat) ([]
 }
 
 // scheduleTask returns the event of a call with its defaults filled in.
-func (r *Run) scheduleTask(c events.ScheduleTask) (events.Event, error) {
+// A task that is bounded in its wait for a worker is not offered: who gets it first is the scheduler's to time.
+func (r *Run) scheduleTask(c events.ScheduleTask, offerTo events.SessionID, at events.Time) (events.Event, error) {
 	if err := c.Name.Validate(); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,11 @@ func (r *Run) scheduleTask(c events.ScheduleTask) (events.Event, error) {
 	if c.Options.StartToClose == 0 {
 		c.Options.StartToClose = events.DefaultStartToClose
 	}
-	return events.TaskScheduled{Step: c.Step, Name: c.Name, Queue: c.Queue, Input: c.Input, Options: c.Options}, nil
+	e := events.TaskScheduled{Step: c.Step, Name: c.Name, Queue: c.Queue, Input: c.Input, Options: c.Options}
+	if offerTo != 0 && c.Options.ScheduleToStart == 0 {
+		e.OfferTo, e.OfferUntil = offerTo, at.Add(events.OfferFor)
+	}
+	return e, nil
 }
 
 func checkOptions(o events.TaskOptions) error {

@@ -8,6 +8,7 @@ type activation struct {
 	worker *worker
 	state  holding
 	ends   events.Time
+	told   bool // the schedulers know that it is here
 
 	reminder *reminder
 }
@@ -18,6 +19,9 @@ func (c *Core) deliver(d Delivery) {
 	isTask := d.Task != nil
 	if !isTask && d.Activation == nil {
 		return
+	}
+	if w != nil && w.conn != 0 && !w.draining {
+		w.overfull(isTask)
 	}
 	room := w != nil && w.conn != 0 && !w.draining && (isTask && w.freeTasks > 0 || !isTask && w.freeActivations > 0)
 	if !room && c.holds(d) {
@@ -43,6 +47,16 @@ func (c *Core) deliver(d Delivery) {
 	}
 }
 
+// overfull counts a delivery that took the place of an untold attempt.
+func (w *worker) overfull(isTask bool) {
+	if isTask && w.freeTasks <= 0 && w.untoldTasks > 0 {
+		w.untoldTasks--
+	}
+	if !isTask && w.freeActivations <= 0 && w.untoldActivations > 0 {
+		w.untoldActivations--
+	}
+}
+
 // holds reports whether the attempt of a delivery, or a later one, is with a worker of this gateway.
 func (c *Core) holds(d Delivery) bool {
 	if open := d.Task; open != nil {
@@ -59,14 +73,14 @@ func (c *Core) holds(d Delivery) bool {
 func (c *Core) tellHolder(d Delivery) (other bool) {
 	if open := d.Task; open != nil {
 		t := c.tasks[open.Task]
-		if other = t.worker.ID != d.Worker; other {
-			c.report.Running = append(c.report.Running, t.held())
+		if other = t.worker.ID != d.Worker; other || !t.told {
+			c.tellTask(t)
 		}
 		return other
 	}
 	a := c.activations[d.Activation.RunID]
-	if other = a.worker.ID != d.Worker; other {
-		c.report.Running = append(c.report.Running, a.held())
+	if other = a.worker.ID != d.Worker; other || !a.told {
+		c.tellActivation(a)
 	}
 	return other
 }
@@ -119,7 +133,7 @@ func (a *activation) olderThan(b Activation) bool {
 }
 
 func (c *Core) holdActivation(w *worker, ref Activation, state holding) *activation {
-	a := &activation{Activation: ref, worker: w, state: state}
+	a := &activation{Activation: ref, worker: w, state: state, told: true}
 	c.activations[ref.RunID] = a
 	w.activations[ref.RunID] = a
 	return a
@@ -141,7 +155,11 @@ func (a *activation) held() Held {
 }
 
 func (c *Core) returnActivation(a *activation) {
-	c.report.Returned = append(c.report.Returned, a.held())
+	if a.told {
+		c.report.Returned = append(c.report.Returned, a.held())
+	} else {
+		c.refuse(a.held())
+	}
 	c.forgetActivation(a)
 }
 
@@ -170,8 +188,7 @@ func (c *Core) activationNotStarted(in ActivationNotStarted) {
 	if w == nil {
 		return // its places are counted anew when it is back
 	}
-	w.freeActivations++
-	c.report.credit(w.ID, 0, 1)
+	c.free(w, 0, 1)
 	a := c.activationAt(in.Conn, in.Activation, handing)
 	if a == nil {
 		return // over on its way
@@ -228,6 +245,9 @@ func (c *Core) activationDone(in ActivationDone) {
 	}
 	if in.Live {
 		c.nowLive(w, in.Activation.RunID)
+	}
+	if progress, ok := in.Command.(events.ReportProgress); ok {
+		in.Command = c.wantOffers(w, in.Live, progress)
 	}
 	c.send(pending{
 		env: events.Envelope{

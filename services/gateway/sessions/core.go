@@ -72,6 +72,12 @@ type Core struct {
 	ended   endedRing
 	started *fifo[events.RunID, events.WorkflowID]
 
+	// untold is what came the direct way and the schedulers do not know of, oldest first, from untoldFrom on. Entries that
+	// are over stay until they are the first.
+	untold         []untold
+	untoldFrom     int
+	taken, refused uint64
+
 	deadlines deadlines
 	// hearing is until when no deadline counts, because the process did not run when it should have.
 	hearing events.Time
@@ -116,6 +122,7 @@ func (c *Core) Turn(now events.Time, in []Input) []Output {
 		c.handle(i)
 	}
 	c.expire()
+	c.tell()
 	c.flushReport()
 	return c.out
 }
@@ -123,10 +130,13 @@ func (c *Core) Turn(now events.Time, in []Input) []Output {
 // Wake returns when the next Turn is needed at the latest; 0 means only when there is input.
 func (c *Core) Wake() events.Time {
 	next := c.deadlines.next()
-	if next == 0 {
-		return 0
+	if next != 0 {
+		next = max(next, c.hearing)
 	}
-	return max(next, c.hearing)
+	if at := c.tellAt(); at != 0 && (next == 0 || at < next) {
+		next = at
+	}
+	return next
 }
 
 // Stats are numbers for metrics.
@@ -136,12 +146,15 @@ type Stats struct {
 	Calls, Waiters int
 	// Unanswered are commands sent and not seen in the log yet, those of workers included.
 	Unanswered int
+	// OffersTaken and OffersRefused count, since the start, what the log offered to this gateway.
+	OffersTaken, OffersRefused uint64
 }
 
 // Stats returns numbers for metrics.
 func (c *Core) Stats() Stats {
 	s := Stats{
 		Workers: len(c.conns), Tasks: len(c.tasks), Activations: len(c.activations), Calls: len(c.asks), Waiters: len(c.waiters),
+		OffersTaken: c.taken, OffersRefused: c.refused,
 	}
 	for p := range c.lanes {
 		s.Unanswered += len(c.lanes[p].open)

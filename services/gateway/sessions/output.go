@@ -115,6 +115,7 @@ type Report struct {
 	Running  []Held
 	Credits  []Credit
 	Returned []Held
+	Refused  []Held
 	Live     []Live
 }
 
@@ -144,7 +145,7 @@ type Live struct {
 }
 
 func (r *Report) empty() bool {
-	return len(r.Joined)+len(r.Left)+len(r.Running)+len(r.Credits)+len(r.Returned)+len(r.Live) == 0
+	return len(r.Joined)+len(r.Left)+len(r.Running)+len(r.Credits)+len(r.Returned)+len(r.Refused)+len(r.Live) == 0
 }
 
 func (r *Report) credit(w events.WorkerID, tasks, activations int) {

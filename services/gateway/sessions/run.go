@@ -90,6 +90,10 @@ func (c *Core) event(r *events.Record, number events.EventNumber, e events.Event
 	switch e := e.(type) {
 	case events.RunStarted:
 		c.started.add(r.RunID, r.WorkflowID)
+	case events.ActivationScheduled:
+		c.offeredActivation(r, number, e)
+	case events.TaskScheduled:
+		c.offeredTask(r, number, e)
 	case events.TaskCompleted:
 		c.taskOver(task(e.Step), e.Attempt)
 	case events.TaskFailed:

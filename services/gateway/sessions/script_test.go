@@ -56,6 +56,7 @@ func sinceEpoch(t events.Time) string {
 type script struct {
 	core *sessions.Core
 	seq  events.Seq
+	now  events.Time
 }
 
 func (s *script) turn(t *testing.T, at, text string) string {
@@ -64,6 +65,7 @@ func (s *script) turn(t *testing.T, at, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.now = epoch.Add(d)
 	var in []sessions.Input
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -71,7 +73,7 @@ func (s *script) turn(t *testing.T, at, text string) string {
 		}
 	}
 	var b strings.Builder
-	for _, o := range s.core.Turn(epoch.Add(d), in) {
+	for _, o := range s.core.Turn(s.now, in) {
 		b.WriteString(show(o))
 	}
 	if b.Len() == 0 {
@@ -201,10 +203,13 @@ func (s *script) input(t *testing.T, line string) sessions.Input {
 	case "done":
 		if strings.Contains(a.plain[1], "#") {
 			ref := activation(a.plain[1])
-			return sessions.ActivationDone{
-				Conn: a.conn(), Activation: ref, Live: a.named["live"] != "",
-				Command: events.ReportProgress{Activation: ref.Activation, Attempt: ref.Attempt},
+			progress := events.ReportProgress{Activation: ref.Activation, Attempt: ref.Attempt}
+			for name := range strings.SplitSeq(a.named["schedules"], ",") {
+				if name != "" {
+					progress.Intents = append(progress.Intents, events.ScheduleTask{Step: 1, Name: events.TaskName(name)})
+				}
 			}
+			return sessions.ActivationDone{Conn: a.conn(), Activation: ref, Live: a.named["live"] != "", Command: progress}
 		}
 		ref := attempt(a.plain[1])
 		return sessions.TaskDone{Conn: a.conn(), Attempt: ref, Command: events.CompleteTask{Step: ref.Task.Step, Attempt: ref.Attempt}}
@@ -245,6 +250,7 @@ func text(s string) events.Payload {
 func (s *script) join(a args) sessions.Input {
 	j := sessions.Join{Conn: a.conn(), Worker: sessions.Worker{
 		Namespace: "default", ID: events.WorkerID(a.plain[1]), Identity: a.plain[1], Queue: "q", Build: events.BuildID(a.named["build"]),
+		TaskSlots: a.number("slots"), ActivationSlots: a.number("slots"),
 	}}
 	for o := range strings.SplitSeq(a.named["offers"], ",") {
 		if name, signature, _ := strings.Cut(o, ":"); name != "" {
@@ -268,6 +274,7 @@ func (s *script) join(a args) sessions.Input {
 func (s *script) record(a args) *events.Record {
 	s.seq++
 	r := &events.Record{Header: events.Header{Namespace: "default", WorkflowID: "w", RunID: runOf(a.plain[0]), Seq: s.seq, First: 1}}
+	r.Time = s.now.Add(-a.duration("age"))
 	for _, w := range a.plain[1:] {
 		kind, rest, _ := strings.Cut(w, ":")
 		switch kind {
@@ -287,6 +294,22 @@ func (s *script) record(a args) *events.Record {
 		case "progress":
 			ref := activation(a.plain[0] + "#" + rest)
 			r.Events = append(r.Events, events.ProgressMade{Activation: ref.Activation, Attempt: ref.Attempt, Worker: events.WorkerID(a.named["by"])})
+		case "offers": // to session 7, or to=
+			until := r.Time.Add(events.OfferFor)
+			to := events.SessionID(7)
+			if n := a.number("to"); n != 0 {
+				to = events.SessionID(n)
+			}
+			if strings.Contains(rest, ".") {
+				ref := activation(a.plain[0] + "#" + rest)
+				r.Events = append(r.Events, events.ActivationScheduled{
+					Activation: ref.Activation, Attempt: ref.Attempt, OfferTo: to, OfferUntil: until,
+				})
+			} else {
+				r.Events = append(r.Events, events.TaskScheduled{
+					Step: events.Step(a.integer(rest)), Name: "Pay", Queue: "q", OfferTo: to, OfferUntil: until,
+				})
+			}
 		case "answer":
 			r.Answers = append(r.Answers, events.Answer{Session: 7, N: uint64(a.integer(rest)), Code: events.OK, RunID: r.RunID})
 		default:
@@ -358,7 +381,14 @@ func showCommand(e events.Envelope) string {
 	case events.RecordHeartbeat:
 		return fmt.Sprintf("RecordHeartbeat %s/%d.%d %s", runName(e.RunID), c.Step, c.Attempt, c.Details.Data)
 	case events.ReportProgress:
-		return fmt.Sprintf("ReportProgress %s#%d.%d", runName(e.RunID), c.Activation, c.Attempt)
+		wants := ""
+		if c.OfferActivation {
+			wants += " wants activations"
+		}
+		if c.OfferTask {
+			wants += " wants task"
+		}
+		return fmt.Sprintf("ReportProgress %s#%d.%d%s", runName(e.RunID), c.Activation, c.Attempt, wants)
 	case events.TimeoutActivation:
 		return fmt.Sprintf("TimeoutActivation %s#%d.%d", runName(e.RunID), c.Activation, c.Attempt)
 	default:
@@ -388,6 +418,7 @@ func showReport(r sessions.Report) string {
 		fmt.Fprintf(&b, "report credit %s tasks=%+d activations=%+d\n", c.Worker, c.Tasks, c.Activations)
 	}
 	held("returned", r.Returned)
+	held("refused", r.Refused)
 	for _, l := range r.Live {
 		fmt.Fprintf(&b, "report live %s %s evicted=%v\n", l.Worker, runName(l.RunID), l.Evicted)
 	}
@@ -398,7 +429,7 @@ func TestEveryTopicHasAScript(t *testing.T) {
 	t.Parallel()
 	var topics []string
 	datadriven.Walk(t, "testdata/scripts", func(_ *testing.T, path string) { topics = append(topics, path[strings.LastIndex(path, "/")+1:]) })
-	for _, want := range []string{"activations", "commands", "deadlines", "reconnect", "results", "runs", "workers"} {
+	for _, want := range []string{"activations", "commands", "deadlines", "offers", "reconnect", "results", "runs", "workers"} {
 		if !slices.Contains(topics, want) {
 			t.Errorf("testdata/scripts/%s is missing", want)
 		}

@@ -26,6 +26,7 @@ type task struct {
 	ends      events.Time
 	silent    events.Time
 	heartbeat time.Duration
+	told      bool // the schedulers know that it is here
 	reminder  *reminder
 	// details are the last heartbeat's; unsaved says that the log does not have them, saved when it got some last.
 	details events.Payload
@@ -51,7 +52,7 @@ func (c *Core) tidyRun(id events.RunID) {
 }
 
 func (c *Core) holdTask(w *worker, a Attempt, state holding) *task {
-	t := &task{Attempt: a, worker: w, state: state}
+	t := &task{Attempt: a, worker: w, state: state, told: true}
 	c.tasks[a.Task] = t
 	w.tasks[a.Task] = t
 	r := c.run(a.Task.Run)
@@ -84,7 +85,11 @@ func (t *task) held() Held {
 
 // returnTask gives an attempt back that the worker has not begun.
 func (c *Core) returnTask(t *task) {
-	c.report.Returned = append(c.report.Returned, t.held())
+	if t.told {
+		c.report.Returned = append(c.report.Returned, t.held())
+	} else {
+		c.refuse(t.held())
+	}
 	c.forgetTask(t)
 }
 
@@ -143,8 +148,7 @@ func (c *Core) taskNotStarted(in NotStarted) {
 	if w == nil {
 		return // its places are counted anew when it is back
 	}
-	w.freeTasks++
-	c.report.credit(w.ID, 1, 0)
+	c.free(w, 1, 0)
 	t := c.tasks[in.Attempt.Task]
 	if t == nil || t.Attempt != in.Attempt || t.state != handing || t.worker != w {
 		return // stopped on its way

@@ -23,6 +23,9 @@ type worker struct {
 	// owedTasks and owedActivations came while the stream was broken and were given back. The schedulers count them as
 	// used, so they are granted again when the worker is back.
 	owedTasks, owedActivations int
+	// untoldTasks and untoldActivations are places that the schedulers count as free and that attempts take which they have
+	// not been told of.
+	untoldTasks, untoldActivations int
 
 	tasks       map[events.TaskID]*task
 	activations map[events.RunID]*activation
@@ -132,9 +135,7 @@ func (c *Core) grant(in Grant) {
 	}
 	// A worker may also take places back, but not more than are free.
 	tasks, activations := max(in.Tasks, -w.freeTasks), max(in.Activations, -w.freeActivations)
-	w.freeTasks += tasks
-	w.freeActivations += activations
-	c.report.credit(w.ID, tasks, activations)
+	c.free(w, tasks, activations)
 }
 
 func (c *Core) drain(in Drain) {
@@ -145,8 +146,8 @@ func (c *Core) drain(in Drain) {
 }
 
 func (c *Core) takeBackCredits(w *worker) {
-	c.report.credit(w.ID, -w.freeTasks, -w.freeActivations)
-	w.freeTasks, w.freeActivations = 0, 0
+	c.report.credit(w.ID, -w.freeTasks-w.untoldTasks, -w.freeActivations-w.untoldActivations)
+	w.freeTasks, w.freeActivations, w.untoldTasks, w.untoldActivations = 0, 0, 0, 0
 }
 
 func (c *Core) leave(in Leave) {

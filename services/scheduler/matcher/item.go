@@ -77,6 +77,14 @@ func (i *Item) Start() events.Time {
 	return max(i.Opened, i.Activation.Activation.NotBefore)
 }
 
+// offer returns which session has the first choice of the item and until when; 0 means none has.
+func (i *Item) offer() (events.SessionID, events.Time) {
+	if i.Task != nil {
+		return i.Task.OfferTo, i.Task.OfferUntil
+	}
+	return i.Activation.Activation.OfferTo, i.Activation.Activation.OfferUntil
+}
+
 func (i *Item) activation() uint64 {
 	if i.Task != nil {
 		return 0
@@ -114,6 +122,8 @@ type entry struct {
 	ready   events.Time
 	lane    *lane
 	fresh   bool // not in the index yet
+	// refused says that the session that has the first choice of it does not want it, or had it.
+	refused bool
 
 	home *heap // of the lane; nil while it only waits for its time
 	wake events.Time

@@ -17,6 +17,8 @@ type world struct {
 	open    map[ID]*seen
 	workers map[events.WorkerID]*hand
 	seq     events.Seq
+	// sessions are those that had a worker and are not gone.
+	sessions map[events.SessionID]bool
 }
 
 // seen is an open item as the observer knows it.
@@ -24,7 +26,16 @@ type seen struct {
 	item    Item
 	session events.SessionID // that holds it; 0 while it waits
 	worker  events.WorkerID
-	indexed bool // let go to the index
+	indexed bool        // let go to the index
+	until   events.Time // a session has the first choice of it; 0 when none has
+}
+
+// offer begins the first choice that the session an item is offered to has, if that session is there.
+func (w *world) offer(s *seen) {
+	to, until := s.item.offer()
+	if s.until = 0; w.sessions[to] {
+		s.until = until
+	}
 }
 
 type hand struct {
@@ -46,13 +57,17 @@ func (w *world) item(t *rapid.T) Item {
 	}
 	run := runID(rapid.IntRange(1, 12).Draw(t, "run"))
 	item := Item{From: w.seq, Opened: w.now}
+	offerTo, until := events.SessionID(0), events.Time(0)
+	if attempt == 1 && rapid.Bool().Draw(t, "offered") {
+		offerTo, until = events.SessionID(rapid.IntRange(1, 3).Draw(t, "to")), w.now.Add(100*time.Millisecond)
+	}
 	if rapid.Bool().Draw(t, "is task") {
-		item.Task = &events.OpenTask{Task: events.TaskID{Run: run, Step: 1}, Attempt: attempt, Name: events.TaskName(name), Queue: queue, NotBefore: notBefore}
+		item.Task = &events.OpenTask{Task: events.TaskID{Run: run, Step: 1}, Attempt: attempt, Name: events.TaskName(name), Queue: queue, NotBefore: notBefore, OfferTo: offerTo, OfferUntil: until}
 		return item
 	}
 	item.Activation = &events.OpenActivation{RunID: run, Activation: events.ActivationScheduled{
 		Activation: uint64(w.seq), Attempt: attempt, Type: events.WorkflowType(name), Queue: queue, NotBefore: notBefore,
-		FailedBuild: events.BuildID(rapid.SampledFrom([]string{"", "one"}).Draw(t, "failed")),
+		FailedBuild: events.BuildID(rapid.SampledFrom([]string{"", "one"}).Draw(t, "failed")), OfferTo: offerTo, OfferUntil: until,
 	}}
 	return item
 }
@@ -85,6 +100,9 @@ func (w *world) match(t *rapid.T) {
 		if d.Item.Kind() == Task && d.Item.Start() > w.now {
 			t.Fatalf("%v was delivered before its time", id)
 		}
+		if known.until > w.now {
+			t.Fatalf("%v was delivered while a session has the first choice of it", id)
+		}
 		known.session, known.worker = d.Session, d.Worker
 	}
 	waiting := 0
@@ -93,7 +111,7 @@ func (w *world) match(t *rapid.T) {
 			continue
 		}
 		waiting++
-		if known.session != 0 || known.item.Start() > w.now {
+		if known.session != 0 || known.item.Start() > w.now || known.until > w.now {
 			continue
 		}
 		for name, h := range w.workers {
@@ -143,138 +161,162 @@ func (w *world) lose(session events.SessionID) {
 
 func TestNothingIsGivenTwiceAndNothingIsForgotten(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{
-			m: New(Limits{Lane: 5, Total: 12, Floor: 3}), now: 1, open: map[ID]*seen{}, workers: map[events.WorkerID]*hand{},
-		}
-		worker := rapid.SampledFrom([]events.WorkerID{"u", "v", "w"})
-		session := rapid.SampledFrom([]events.SessionID{1, 2})
-		anyOpen := func(t *rapid.T) (ID, *seen) {
-			id := ID{Run: runID(rapid.IntRange(1, 12).Draw(t, "run")), Step: events.Step(rapid.IntRange(0, 1).Draw(t, "step"))}
-			return id, w.open[id]
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"open": func(t *rapid.T) {
-				item := w.item(t)
-				if w.m.Open(w.now, item) {
-					t.Fatalf("%v is held although nobody said so", item.ID())
-				}
-				w.open[item.ID()] = &seen{item: item}
-			},
-			"close": func(t *rapid.T) {
-				id, known := anyOpen(t)
-				if _, ok := w.m.Close(id); ok != (known != nil && !known.indexed) {
-					t.Fatalf("Close(%v) = %v, open: %+v", id, ok, known)
-				}
-				delete(w.open, id)
-			},
-			"join": func(t *rapid.T) {
-				h := &hand{session: session.Draw(t, "session"), queue: events.TaskQueue(rapid.SampledFrom([]string{"q", "r"}).Draw(t, "queue")), offers: map[string]bool{}}
-				announced := Worker{Session: h.session, ID: worker.Draw(t, "worker"), Queue: h.queue, Build: events.BuildID(rapid.SampledFrom([]string{"one", "two"}).Draw(t, "build"))}
-				for _, name := range []string{"a", "b", "c"} {
-					if rapid.Bool().Draw(t, name) {
-						h.offers[name] = true
-						announced.Tasks = append(announced.Tasks, name)
-						announced.Workflows = append(announced.Workflows, name)
-					}
-				}
-				if old := w.workers[announced.ID]; old != nil && old.session == h.session && old.queue == h.queue {
-					h.tasks, h.acts = old.tasks, old.acts
-				}
-				w.workers[announced.ID] = h
-				w.m.Join(w.now, announced)
-			},
-			"leave": func(t *rapid.T) {
-				id, from := worker.Draw(t, "worker"), session.Draw(t, "session")
-				w.m.Leave(w.now, from, id)
-				if h := w.workers[id]; h != nil && h.session == from {
-					delete(w.workers, id)
-				}
-			},
-			"gone": func(t *rapid.T) {
-				id := session.Draw(t, "session")
-				w.m.Gone(w.now, id)
-				w.lose(id)
-			},
-			"credit": func(t *rapid.T) {
-				id := worker.Draw(t, "worker")
-				h := w.workers[id]
-				if h == nil {
-					return
-				}
-				n := rapid.IntRange(-1, 3).Draw(t, "n")
-				h.tasks, h.acts = h.tasks+n, h.acts+n
-				w.m.Credit(h.session, id, n, n)
-			},
-			"return": func(t *rapid.T) {
-				id, known := anyOpen(t)
-				if known == nil || known.session == 0 {
-					return
-				}
-				held := Held{Worker: known.worker, Run: id.Run, Step: id.Step, Attempt: known.item.Attempt(), Activation: known.item.activation()}
-				if !w.m.Return(w.now, known.session, held) {
-					t.Fatalf("%v is held by %s/%d and cannot be returned", id, known.worker, known.session)
-				}
-				known.session, known.worker = 0, ""
-			},
-			"running": func(t *rapid.T) {
-				id, known := anyOpen(t)
-				by := worker.Draw(t, "worker")
-				h := w.workers[by]
-				if known == nil || known.indexed || h == nil {
-					return
-				}
-				held := Held{Worker: by, Run: id.Run, Step: id.Step, Attempt: known.item.Attempt(), Activation: known.item.activation()}
-				if !w.m.Running(h.session, held) {
-					t.Fatalf("%v is in memory and cannot be held", id)
-				}
-				known.session, known.worker = h.session, by
-			},
-			"live": func(t *rapid.T) {
-				by := worker.Draw(t, "worker")
-				if h := w.workers[by]; h != nil {
-					w.m.Live(h.session, by, runID(rapid.IntRange(1, 12).Draw(t, "run")), rapid.Bool().Draw(t, "evicted"))
-				}
-			},
-			"saved": func(t *rapid.T) {
-				id, known := anyOpen(t)
-				if gone := w.m.Saved(id, w.now.Add(100*time.Millisecond)); gone {
-					if known == nil || known.session != 0 {
-						t.Fatalf("%v was let go although it is held", id)
-					}
-					known.indexed = true
-					if known.item.Start() > w.now.Add(100*time.Millisecond) {
-						delete(w.open, id) // not due: its index row is looked for when it is
-					}
-				}
-			},
-			"sweep": func(t *rapid.T) {
-				w.m.BeginSweep()
-				for id, known := range w.open {
-					if known.indexed {
-						taken, held := w.m.Refill(w.now, known.item)
-						if held {
-							t.Fatalf("%v is held although nobody said so", id)
-						}
-						known.indexed = !taken
-					}
-				}
-				w.m.EndSweep()
-				left := 0
-				for _, known := range w.open {
-					if known.indexed {
-						left++
-					}
-				}
-				if got := w.spilled(); got != left {
-					t.Fatalf("after a sweep %d are counted in the index; %d are", got, left)
-				}
-			},
-			"later": func(t *rapid.T) {
-				w.now = w.now.Add(time.Duration(rapid.IntRange(1, 300).Draw(t, "ms")) * time.Millisecond)
-			},
-			"": w.match,
+	for i := range 20 { // each of rapid's usual 100 checks, which alone miss rare orders
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, givenOnce)
 		})
+	}
+}
+
+func givenOnce(t *rapid.T) {
+
+	w := &world{
+		m: New(Limits{Lane: 5, Total: 12, Floor: 3}), now: 1, open: map[ID]*seen{}, workers: map[events.WorkerID]*hand{},
+		sessions: map[events.SessionID]bool{},
+	}
+	worker := rapid.SampledFrom([]events.WorkerID{"u", "v", "w"})
+	session := rapid.SampledFrom([]events.SessionID{1, 2})
+	anyOpen := func(t *rapid.T) (ID, *seen) {
+		id := ID{Run: runID(rapid.IntRange(1, 12).Draw(t, "run")), Step: events.Step(rapid.IntRange(0, 1).Draw(t, "step"))}
+		return id, w.open[id]
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"open": func(t *rapid.T) {
+			item := w.item(t)
+			if w.m.Open(w.now, item) {
+				t.Fatalf("%v is held although nobody said so", item.ID())
+			}
+			w.open[item.ID()] = &seen{item: item}
+			w.offer(w.open[item.ID()])
+		},
+		"close": func(t *rapid.T) {
+			id, known := anyOpen(t)
+			if _, ok := w.m.Close(id); ok != (known != nil && !known.indexed) {
+				t.Fatalf("Close(%v) = %v, open: %+v", id, ok, known)
+			}
+			delete(w.open, id)
+		},
+		"join": func(t *rapid.T) {
+			h := &hand{session: session.Draw(t, "session"), queue: events.TaskQueue(rapid.SampledFrom([]string{"q", "r"}).Draw(t, "queue")), offers: map[string]bool{}}
+			announced := Worker{Session: h.session, ID: worker.Draw(t, "worker"), Queue: h.queue, Build: events.BuildID(rapid.SampledFrom([]string{"one", "two"}).Draw(t, "build"))}
+			for _, name := range []string{"a", "b", "c"} {
+				if rapid.Bool().Draw(t, name) {
+					h.offers[name] = true
+					announced.Tasks = append(announced.Tasks, name)
+					announced.Workflows = append(announced.Workflows, name)
+				}
+			}
+			if old := w.workers[announced.ID]; old != nil && old.session == h.session && old.queue == h.queue {
+				h.tasks, h.acts = old.tasks, old.acts
+			}
+			w.workers[announced.ID] = h
+			w.m.Join(w.now, announced)
+			w.sessions[h.session] = true
+		},
+		"leave": func(t *rapid.T) {
+			id, from := worker.Draw(t, "worker"), session.Draw(t, "session")
+			w.m.Leave(w.now, from, id)
+			if h := w.workers[id]; h != nil && h.session == from {
+				delete(w.workers, id)
+			}
+		},
+		"gone": func(t *rapid.T) {
+			id := session.Draw(t, "session")
+			w.m.Gone(w.now, id)
+			w.lose(id)
+			delete(w.sessions, id)
+		},
+		"credit": func(t *rapid.T) {
+			id := worker.Draw(t, "worker")
+			h := w.workers[id]
+			if h == nil {
+				return
+			}
+			n := rapid.IntRange(-1, 3).Draw(t, "n")
+			h.tasks, h.acts = h.tasks+n, h.acts+n
+			w.m.Credit(h.session, id, n, n)
+		},
+		"return": func(t *rapid.T) {
+			id, known := anyOpen(t)
+			if known == nil || known.session == 0 {
+				return
+			}
+			held := Held{Worker: known.worker, Run: id.Run, Step: id.Step, Attempt: known.item.Attempt(), Activation: known.item.activation()}
+			if !w.m.Return(w.now, known.session, held) {
+				t.Fatalf("%v is held by %s/%d and cannot be returned", id, known.worker, known.session)
+			}
+			known.session, known.worker = 0, ""
+		},
+		"running": func(t *rapid.T) {
+			id, known := anyOpen(t)
+			by := worker.Draw(t, "worker")
+			h := w.workers[by]
+			if known == nil || known.indexed || h == nil {
+				return
+			}
+			held := Held{Worker: by, Run: id.Run, Step: id.Step, Attempt: known.item.Attempt(), Activation: known.item.activation()}
+			if !w.m.Running(h.session, held) {
+				t.Fatalf("%v is in memory and cannot be held", id)
+			}
+			known.session, known.worker, known.until = h.session, by, 0
+		},
+		"refuse": func(t *rapid.T) {
+			id, known := anyOpen(t)
+			if known == nil || known.indexed {
+				return
+			}
+			from := session.Draw(t, "session")
+			w.m.Refuse(w.now, from, Held{Run: id.Run, Step: id.Step, Attempt: known.item.Attempt(), Activation: known.item.activation()})
+			if to, _ := known.item.offer(); to == from && w.sessions[from] {
+				known.until = 0
+			}
+		},
+		"live": func(t *rapid.T) {
+			by := worker.Draw(t, "worker")
+			if h := w.workers[by]; h != nil {
+				w.m.Live(h.session, by, runID(rapid.IntRange(1, 12).Draw(t, "run")), rapid.Bool().Draw(t, "evicted"))
+			}
+		},
+		"saved": func(t *rapid.T) {
+			id, known := anyOpen(t)
+			if gone := w.m.Saved(id, w.now.Add(100*time.Millisecond)); gone {
+				if known == nil || known.session != 0 {
+					t.Fatalf("%v was let go although it is held", id)
+				}
+				known.indexed = true
+				if known.item.Start() > w.now.Add(100*time.Millisecond) {
+					delete(w.open, id) // not due: its index row is looked for when it is
+				}
+			}
+		},
+		"sweep": func(t *rapid.T) {
+			w.m.BeginSweep()
+			for id, known := range w.open {
+				if known.indexed {
+					taken, held := w.m.Refill(w.now, known.item)
+					if held {
+						t.Fatalf("%v is held although nobody said so", id)
+					}
+					known.indexed = !taken
+					w.offer(known)
+				}
+			}
+			w.m.EndSweep()
+			left := 0
+			for _, known := range w.open {
+				if known.indexed {
+					left++
+				}
+			}
+			if got := w.spilled(); got != left {
+				t.Fatalf("after a sweep %d are counted in the index; %d are", got, left)
+			}
+		},
+		"later": func(t *rapid.T) {
+			w.now = w.now.Add(time.Duration(rapid.IntRange(1, 300).Draw(t, "ms")) * time.Millisecond)
+		},
+		"": w.match,
 	})
 }
 

@@ -18,6 +18,13 @@ type Delivery struct {
 // Match appends to dst who gets what now, until no worker with credit is left for anything that waits. Names of a queue
 // take turns; within a name the longest-waiting item is first.
 func (m *Matcher) Match(now events.Time, dst []Delivery) []Delivery {
+	for _, e := range m.unclaimed {
+		if to, _ := e.offer(); m.entries[e.id] == e && !e.refused && m.sessions[to] == nil {
+			m.endOffer(now, e)
+		}
+	}
+	clear(m.unclaimed)
+	m.unclaimed = m.unclaimed[:0]
 	m.wakeUp(now)
 	for _, g := range m.dirty {
 		g.dirty = false

@@ -14,6 +14,7 @@ package matcher
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -60,6 +61,9 @@ type Matcher struct {
 	arrivals uint64
 	waiting  int // entries not held
 	spilling int // lanes with something spilled
+	// unclaimed are offered to sessions that were not known then: one that is unknown still when Match comes is gone. After a
+	// start the sessions are heard of later than the log.
+	unclaimed []*entry
 
 	sessions map[events.SessionID]*session
 	workers  map[events.WorkerID]*worker
@@ -94,8 +98,11 @@ func (m *Matcher) add(now events.Time, item Item, fresh bool) (held bool) {
 	if c, ok := m.claims[id]; ok && !item.before(c) { // else it is of an attempt that is still to be opened
 		delete(m.claims, id)
 		if s := m.sessions[c.session]; s != nil && c.attempt == item.Attempt() && c.activation == item.activation() {
-			m.hold(e, s, c.worker)
-			return true
+			if c.worker != "" {
+				m.hold(e, s, c.worker)
+				return true
+			}
+			e.refused = true
 		}
 	}
 	m.wait(now, e)
@@ -157,11 +164,14 @@ func (m *Matcher) wait(now events.Time, e *entry) {
 	l.waiting++
 	m.waiting++
 	start := e.Start()
-	if a := e.Activation; a != nil && a.Activation.OfferUntil > start && m.sessions[a.Activation.OfferTo] != nil {
-		start = a.Activation.OfferUntil
-	}
-	if t := e.Task; t != nil && t.Call != nil && t.Call.OfferUntil > start && m.sessions[t.Call.OfferTo] != nil {
-		start = t.Call.OfferUntil
+	if to, until := e.offer(); until > start && !e.refused {
+		start = min(until, max(start, now).Add(events.OfferFor)) // the clock may have been ahead when the offer was made
+		if m.sessions[to] == nil {
+			if len(m.unclaimed) > 2*len(m.entries)+minPrune {
+				m.unclaimed = slices.DeleteFunc(m.unclaimed, func(e *entry) bool { return m.entries[e.id] != e })
+			}
+			m.unclaimed = append(m.unclaimed, e)
+		}
 	}
 	if start <= now {
 		m.line(now, e)
@@ -174,6 +184,16 @@ func (m *Matcher) wait(now events.Time, e *entry) {
 		e.home = l.earlyOf(b)
 		e.home.push(e)
 		m.touch(l.group)
+	}
+}
+
+// endOffer lets anybody have what a session has the first choice of.
+func (m *Matcher) endOffer(now events.Time, e *entry) {
+	e.refused = true
+	if e.session == nil && e.home == nil && e.slot[byWake] >= 0 && e.Start() <= now {
+		m.wakes.remove(e)
+		e.lane.later--
+		m.line(now, e)
 	}
 }
 
@@ -241,6 +261,7 @@ func (m *Matcher) tidyEarly(e *entry) {
 }
 
 func (m *Matcher) hold(e *entry, s *session, w events.WorkerID) {
+	e.refused = true
 	if e.held == nil {
 		e.lane.held++
 	} else {

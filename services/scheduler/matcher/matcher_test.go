@@ -126,7 +126,7 @@ func (s *script) item(now events.Time, verb string, a args) Item {
 	if verb == "task" {
 		item.Task = &events.OpenTask{
 			Task: events.TaskID{Run: runID(a.n("run", 0)), Step: events.Step(a.n("step", 1))}, Attempt: attempt, Name: events.TaskName(a["name"]),
-			Queue: queue, NotBefore: notBefore,
+			Queue: queue, NotBefore: notBefore, OfferTo: events.SessionID(a.n("offer", 0)), OfferUntil: millis(a.n("until", 0)),
 		}
 		return item
 	}
@@ -169,6 +169,8 @@ func (s *script) do(t *testing.T, now events.Time, verb string, a args) string {
 		}
 	case "running":
 		return fmt.Sprintf("known %v", s.m.Running(session, held))
+	case "refuse":
+		s.m.Refuse(now, session, held)
 	case "return":
 		return fmt.Sprintf("known %v", s.m.Return(now, session, held))
 	case "live", "evicted":

@@ -57,7 +57,8 @@ func (w *worker) offers(k Kind, name string) bool {
 	return ok
 }
 
-// claim says that a worker holds something the matcher has not seen open yet.
+// claim says that a worker holds something the matcher has not seen open yet or, without a worker, that the session does not
+// take what it will be offered.
 type claim struct {
 	session    events.SessionID
 	worker     events.WorkerID
@@ -178,17 +179,10 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 	if s == nil {
 		return false
 	}
-	key := ID{Run: h.Run, Step: h.Step}
-	e := m.entries[key]
+	e := m.entries[ID{Run: h.Run, Step: h.Step}]
 	switch {
 	case e == nil, e.before(claimOf(id, h)):
-		if old, ok := m.claims[key]; ok && h.before(old) {
-			return false // somebody has a later one
-		}
-		if len(m.claims) < maxClaims {
-			m.claims[key] = claimOf(id, h)
-			s.claimed = append(s.claimed, key)
-		}
+		m.claim(s, h)
 		return false
 	case e.Attempt() != h.Attempt || e.activation() != h.Activation:
 		return false
@@ -199,6 +193,35 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 	}
 	m.hold(e, s, h.Worker)
 	return true
+}
+
+// claim remembers what a session said of an attempt that is not open here yet, unless somebody has a later one.
+func (m *Matcher) claim(s *session, h Held) {
+	key := ID{Run: h.Run, Step: h.Step}
+	if old, ok := m.claims[key]; ok && h.before(old) || len(m.claims) >= maxClaims {
+		return
+	}
+	m.claims[key] = claimOf(s.id, h)
+	s.claimed = append(s.claimed, key)
+}
+
+// Refuse gives up a session's first choice of an attempt: anybody may have it at once. Known or not, it is never an error.
+func (m *Matcher) Refuse(now events.Time, from events.SessionID, h Held) {
+	s := m.sessions[from]
+	if s == nil {
+		return
+	}
+	h.Worker = ""
+	e := m.entries[ID{Run: h.Run, Step: h.Step}]
+	if e == nil || e.before(claimOf(from, h)) {
+		m.claim(s, h)
+		return
+	}
+	to, _ := e.offer()
+	if e.session != nil || e.refused || to != from || e.Attempt() != h.Attempt || e.activation() != h.Activation {
+		return
+	}
+	m.endOffer(now, e)
 }
 
 // Return gives back what a session could not hand to its worker. The credit it took is not free again until the session

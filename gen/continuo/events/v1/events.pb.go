@@ -4163,11 +4163,15 @@ type ReportProgress struct {
 	Reads []*SignalRead `protobuf:"bytes,5,rep,name=reads,proto3" json:"reads,omitempty"`
 	Wait  *WaitSet      `protobuf:"bytes,6,opt,name=wait,proto3" json:"wait,omitempty"`
 	// In the order in which the code made them; one that ends or continues the run is last.
-	Intents       []*Intent `protobuf:"bytes,7,rep,name=intents,proto3" json:"intents,omitempty"`
-	Build         string    `protobuf:"bytes,8,opt,name=build,proto3" json:"build,omitempty"`
-	Worker        string    `protobuf:"bytes,9,opt,name=worker,proto3" json:"worker,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Intents []*Intent `protobuf:"bytes,7,rep,name=intents,proto3" json:"intents,omitempty"`
+	Build   string    `protobuf:"bytes,8,opt,name=build,proto3" json:"build,omitempty"`
+	Worker  string    `protobuf:"bytes,9,opt,name=worker,proto3" json:"worker,omitempty"`
+	// The gateway asks that the run's next activations be offered to its session, and the tasks of this progress. Workers
+	// leave both out.
+	OfferActivation bool `protobuf:"varint,10,opt,name=offer_activation,json=offerActivation,proto3" json:"offer_activation,omitempty"`
+	OfferTask       bool `protobuf:"varint,11,opt,name=offer_task,json=offerTask,proto3" json:"offer_task,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ReportProgress) Reset() {
@@ -4261,6 +4265,20 @@ func (x *ReportProgress) GetWorker() string {
 		return x.Worker
 	}
 	return ""
+}
+
+func (x *ReportProgress) GetOfferActivation() bool {
+	if x != nil {
+		return x.OfferActivation
+	}
+	return false
+}
+
+func (x *ReportProgress) GetOfferTask() bool {
+	if x != nil {
+		return x.OfferTask
+	}
+	return false
 }
 
 // CompleteTask reports the result of an attempt.
@@ -6049,7 +6067,7 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\x0erun_timeout_ns\x18\x05 \x01(\x03R\frunTimeoutNs\"W\n" +
 	"\x0eSignalWorkflow\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
-	"\x05input\x18\x02 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\"\xbe\x02\n" +
+	"\x05input\x18\x02 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\"\x88\x03\n" +
 	"\x0eReportProgress\x12\x1e\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\x04R\n" +
@@ -6061,7 +6079,11 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\x04wait\x18\x06 \x01(\v2\x1b.continuo.events.v1.WaitSetR\x04wait\x124\n" +
 	"\aintents\x18\a \x03(\v2\x1a.continuo.events.v1.IntentR\aintents\x12\x14\n" +
 	"\x05build\x18\b \x01(\tR\x05build\x12\x16\n" +
-	"\x06worker\x18\t \x01(\tR\x06worker\"\x89\x01\n" +
+	"\x06worker\x18\t \x01(\tR\x06worker\x12)\n" +
+	"\x10offer_activation\x18\n" +
+	" \x01(\bR\x0fofferActivation\x12\x1d\n" +
+	"\n" +
+	"offer_task\x18\v \x01(\bR\tofferTask\"\x89\x01\n" +
 	"\fCompleteTask\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x123\n" +
