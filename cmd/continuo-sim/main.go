@@ -21,7 +21,8 @@ import (
 )
 
 func main() {
-	debug.SetGCPercent(800) // seeds are short-lived: memory is cheaper than collecting it
+	debug.SetGCPercent(1500) // seeds are short-lived: memory is cheaper than collecting it
+	debug.SetMemoryLimit(1 << 29)
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, "usage: continuo-sim run|seed|verify|mutants [flags]; -h after a command lists its flags")
 		os.Exit(2)

@@ -29,6 +29,9 @@ type Options struct {
 	Main func(r *Run, input events.Payload) events.Intent
 	// Threads lend the run's fibers their goroutines; nil means that each has one of its own.
 	Threads *Threads
+	// Unguarded leaves out what is looked at on the stack in every call of workflow code: whether the calling goroutine is the
+	// run's, whether it panics, and where it is, for errors. For code that is known to keep to the rules.
+	Unguarded bool
 }
 
 // Activation is the order to let the code go on.

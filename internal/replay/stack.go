@@ -15,6 +15,16 @@ const maxLines = 12
 
 // enter begins a call of workflow code: it returns the calling fiber, or why the call must have no effect.
 func (r *Run) enter(what string) (*fiber, error) {
+	if r.opts.Unguarded {
+		switch f := r.current; {
+		case r.dead:
+			return nil, ErrDead
+		case f == nil:
+			return nil, misuse(what, "with the context of another run")
+		default:
+			return f, nil
+		}
+	}
 	var pcs [64]uintptr
 	n := runtime.Callers(2, pcs[:])
 	if n < len(pcs) && !onFiber(pcs[:n]) {

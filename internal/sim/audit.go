@@ -44,6 +44,7 @@ type auditor struct {
 	runs       map[events.RunID]*runAudit
 	order      []*runAudit // by their first record
 	again      map[events.RunID]bool
+	starts     map[stamp]events.RunID
 	touched    [][]*runAudit
 	rowBytes   []byte
 	stateBytes []byte
@@ -96,7 +97,7 @@ type taskAudit struct {
 
 func newAuditor(w *world) *auditor {
 	return &auditor{
-		w: w, parts: make([]partAudit, w.tuning.partitions), runs: map[events.RunID]*runAudit{}, again: map[events.RunID]bool{}, touched: make([][]*runAudit, w.tuning.partitions),
+		w: w, parts: make([]partAudit, w.tuning.partitions), runs: map[events.RunID]*runAudit{}, again: map[events.RunID]bool{}, starts: map[stamp]events.RunID{}, touched: make([][]*runAudit, w.tuning.partitions),
 	}
 }
 
@@ -110,11 +111,33 @@ func (a *auditor) accept(p events.Partition, records []*events.Record) {
 		if w.tracing() {
 			a.trace(r)
 		}
+		a.startsAgain(r)
 		a.header(p, r)
 		if r.RunID.IsZero() || len(r.Events) == 0 {
 			continue
 		}
 		a.run(r)
+	}
+}
+
+// stamp names a command as the transport knows it.
+type stamp struct {
+	partition events.Partition
+	session   events.SessionID
+	n         uint64
+}
+
+// startsAgain looks at the answers to starts of runs that exist. A start that was refused, because a run was in the way, is not
+// remembered, and a copy of it is looked at anew; one that began its run is.
+func (a *auditor) startsAgain(r *events.Record) {
+	for _, answer := range r.Answers {
+		if answer.Code == events.OK || answer.Code == events.Accepted {
+			continue
+		}
+		id, ok := a.starts[stamp{r.Partition, answer.Session, answer.N}]
+		if run := a.runs[id]; ok && run != nil && !run.isPurged {
+			a.w.violate("requests", "%s: the start of run %s, which has begun, is repeated and answered %s", run.workflow, id, answer.Code)
+		}
 	}
 }
 

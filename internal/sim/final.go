@@ -17,8 +17,7 @@ func (a *auditor) answered(r *request, answer events.Answer) {
 		return // by the server's clock it was repeated when nobody remembered it any more
 	}
 	if r.done {
-		// A start that changed nothing, because a run was in the way, is looked at anew when it comes again.
-		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && (!start || r.started) {
+		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && !start {
 			a.w.violate("requests", "%s: request %q was answered %s and then %s", r.client.workflow, r.id, r.code, answer.Code)
 		}
 		return
@@ -189,7 +188,7 @@ func (a *auditor) archives() {
 			}
 		}
 		err := replay.Check(records, func() *replay.Run {
-			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id, Threads: w.threads})
+			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id, Threads: w.threads, Unguarded: !w.tuning.guarded})
 			if err != nil {
 				panic(err)
 			}

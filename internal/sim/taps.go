@@ -34,7 +34,11 @@ func (t tapLog) Send(command events.Envelope, done func(error)) error {
 	if err := t.Journal.Send(command, done); err != nil {
 		return err
 	}
-	t.server.parts[w.partitionOf(command.WorkflowID)].poke(w.soon())
+	p := w.partitionOf(command.WorkflowID)
+	if _, start := command.Command.(events.StartWorkflow); start {
+		w.audit.starts[stamp{p, command.Session, command.N}] = command.RunID
+	}
+	t.server.parts[p].poke(w.soon())
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (w *world) startWorker() {
 	w.nextWorker++
 	k := &worker{w: w, id: events.WorkerID(fmt.Sprintf("worker-%d", w.nextWorker))}
 	k.slots, k.activationSlots = []int{1, 4, 20, 100}[w.rng.IntN(4)], []int{1, 4, 20}[w.rng.IntN(3)]
-	k.maxLive = []int{0, 4, 1_000, 1_000, 1_000}[w.rng.IntN(5)]
+	k.maxLive = []int{0, 4, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000}[w.rng.IntN(8)]
 	if w.faults&SlowWorker != 0 && w.rng.IntN(3) == 0 {
 		k.slow = 10
 	}
@@ -311,7 +311,7 @@ func (k *worker) drop(id events.RunID) {
 }
 
 func (k *worker) newRun(open *events.OpenActivation) (*liveRun, error) {
-	run, err := k.w.registry.NewRun(flow.RunConfig{Type: open.Activation.Type, WorkflowID: open.WorkflowID, RunID: open.RunID, Threads: k.w.threads})
+	run, err := k.w.registry.NewRun(flow.RunConfig{Type: open.Activation.Type, WorkflowID: open.WorkflowID, RunID: open.RunID, Threads: k.w.threads, Unguarded: !k.w.tuning.guarded})
 	if err != nil {
 		return nil, err
 	}

@@ -82,6 +82,7 @@ type tuning struct {
 	pause                                    int64 // between faults, on average
 	lost                                     int   // one in so many commits is lost, or its outcome unknown
 	flushEvery                               time.Duration
+	guarded                                  bool // calls of workflow code look at the stack: it costs a tenth of all
 	features                                 features
 }
 
@@ -111,9 +112,10 @@ func (w *world) tune() {
 	t.workflows = pick(3, 20, 100, 200, 400)
 	t.clientLimit, t.cachedRuns, t.batch = pick(0, 0, 4), pick(0, 0, 2), pick(0, 0, 1, 8)
 	t.latency = int64(pick(200, 1_000, 20_000))
-	t.pace = int64(pick(200, 2_000, 5_000))
+	t.pace = int64(pick(200, 2_000, 20_000))
 	t.pause = int64(pick(50, 200, 1_000)) * millisecond
 	t.lost = pick(60, 200, 1_000)
+	t.guarded = w.rng.IntN(8) == 0
 	t.flushEvery = time.Duration(pick(100, 500, 2_000, 10_000)) * time.Millisecond
 	storm := int64(pick(3, 10, 30)) * second
 	w.faults = Faults(w.rng.Uint64()) & Faults(w.rng.Uint64()|w.rng.Uint64()) & AllFaults

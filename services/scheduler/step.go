@@ -37,8 +37,8 @@ func (s *Scheduler) Open(ctx context.Context) (*Stepper, error) {
 	return &Stepper{scheduler: s, reader: reader, reports: reports}, nil
 }
 
-// Step takes in what came and does what follows from it. Busy says that there may be more to do at once; otherwise the next
-// step is due at wake at the latest, 0 meaning when something comes.
+// Step takes in what came and does what follows from it. Busy says that there is more to do at once; otherwise the next step is
+// due at wake at the latest, 0 meaning when the log or the gateways are ready.
 func (s *Stepper) Step(ctx context.Context) (busy bool, wake events.Time, err error) {
 	records, err := s.reader.TryNext(recordsPerTurn)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Stepper) Step(ctx context.Context) (busy bool, wake events.Time, err er
 	if err != nil {
 		return false, 0, err
 	}
-	busy = len(in.Records) > 0 || len(in.Reports) > 0
+	busy = len(records) == recordsPerTurn || len(in.Reports) >= reportsPerTurn
 	s.in = Input{}
 	if s.in.Found, s.in.Reports, err = s.scheduler.do(ctx, out); err != nil {
 		return false, 0, err

@@ -23,7 +23,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(800) // seeds are short-lived: memory is cheaper than collecting it
+	debug.SetGCPercent(1500) // seeds are short-lived: memory is cheaper than collecting it
+	debug.SetMemoryLimit(1 << 29)
 	os.Exit(m.Run())
 }
 

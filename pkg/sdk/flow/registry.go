@@ -199,6 +199,8 @@ type RunConfig struct {
 	Logger *slog.Logger
 	// Threads lend the run's fibers their goroutines; nil means that each has one of its own.
 	Threads *replay.Threads
+	// Unguarded is that of [replay.Options].
+	Unguarded bool
 }
 
 // NewRun returns the runtime of a run of a workflow, not begun. The error has the code not_implemented when the registry has
@@ -209,7 +211,7 @@ func (r *Registry) NewRun(c RunConfig) (*replay.Run, error) {
 		return nil, &events.Error{Code: events.NotImplemented, RunID: c.RunID, Message: fmt.Sprintf("the worker has no code for workflow %q", c.Type)}
 	}
 	rt := &runtime{ref: RunRef{c.WorkflowID, c.RunID}, workflow: c.Type, payloads: c.Payloads}
-	rt.Run = replay.New(replay.Options{RunID: c.RunID, Threads: c.Threads, Main: func(run *replay.Run, input events.Payload) events.Intent {
+	rt.Run = replay.New(replay.Options{RunID: c.RunID, Threads: c.Threads, Unguarded: c.Unguarded, Main: func(run *replay.Run, input events.Payload) events.Intent {
 		return b.run(Context{run: rt, scope: run.Root()}, input)
 	}})
 	rt.next = c.Logger
