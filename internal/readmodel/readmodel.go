@@ -1,7 +1,8 @@
 // Package readmodel is the port of what readers search: one row per run and the views runs publish.
 //
 // A read model is a fold of the event log up to a position. It can be dropped and built again while the suite runs; the
-// engine never waits for it. Every answer carries its watermark.
+// engine never waits for it. Every answer carries its watermark, which says what is included at least: a model that is
+// built from an archive has rows, each of a whole history, before it has positions.
 package readmodel
 
 import (

@@ -102,10 +102,7 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) start(c clock.Clock) {
-	l.p = New(Deps{
-		Log: l.store.Journal(), Model: l.model, Archive: l.archive, Clock: c, Partitions: []events.Partition{0},
-		Logger: slog.New(slog.NewTextHandler(&l.logged, nil)),
-	}, Options{})
+	l.p = New(l.deps(c), Options{})
 	ctx, cancel := context.WithCancel(l.t.Context())
 	done := make(chan error, 1)
 	p := l.p
@@ -116,6 +113,13 @@ func (l *lab) start(c clock.Clock) {
 		if err := <-done; err != nil {
 			l.t.Errorf("the projector ended with %v", err)
 		}
+	}
+}
+
+func (l *lab) deps(c clock.Clock) Deps {
+	return Deps{
+		Log: l.store.Journal(), Model: l.model, Archive: l.archive, Clock: c, Partitions: []events.Partition{0},
+		Logger: slog.New(slog.NewTextHandler(&l.logged, nil)),
 	}
 }
 
@@ -524,4 +528,90 @@ func TestSQLiteAndMemoryGetTheSameRows(t *testing.T) {
 		t.Error(err)
 	}
 	l.store.Close()
+}
+
+// A rebuild that is stopped leaves rows of whole histories and no positions. The next start builds the rest.
+func TestARebuildThatIsStoppedIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	for name, model := range map[string]func(t *testing.T) readmodel.Model{
+		"memory": func(*testing.T) readmodel.Model { return memory.NewReadModel() },
+		"sqlite": func(t *testing.T) readmodel.Model {
+			m, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "model.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = m.Close() })
+			return m
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			defer l.store.Close()
+			for i := range 450 {
+				l.record(i, started(), events.SignalReceived{Name: "s", Index: 1})
+			}
+			if err := l.store.Journal().Trim(0, l.last); err != nil {
+				t.Fatal(err)
+			}
+			l.model.Model = model(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			l.model.fail = func() error {
+				if l.model.applies == 2 {
+					cancel()
+					return ctx.Err()
+				}
+				return nil
+			}
+			p := New(l.deps(clock.Real()), Options{})
+			if err := p.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			positions, err := l.model.Positions(t.Context())
+			if err != nil || len(positions) != 0 || l.rows() == 0 || l.rows() == 450 {
+				t.Fatalf("positions %v, %d rows (%v): the rebuild was not stopped in the middle", positions, l.rows(), err)
+			}
+			l.model.fail = nil
+			l.start(clock.Real())
+			if err := l.model.WaitFor(t.Context(), 0, l.last); err != nil {
+				t.Fatal(err)
+			}
+			l.stop()
+			for _, n := range []int{0, 1, 449} {
+				r, err := l.model.Run(t.Context(), "default", events.WorkflowID(fmt.Sprint("wf-", n)), runOf(n))
+				if err != nil || r.Version != 2 || r.Unread != 1 {
+					t.Errorf("run %d: %+v (%v)", n, r, err)
+				}
+			}
+			if l.rows() != 450 {
+				t.Errorf("%d rows", l.rows())
+			}
+		})
+	}
+}
+
+// A rebuild writes by size, too, so that large rows are not all in memory.
+func TestARebuildIsWrittenInParts(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for i := range 100 {
+			l.record(i, started(), events.ViewSet{Name: "v", Value: events.Payload{Data: make([]byte, 10<<10)}})
+		}
+		pass(time.Second)
+		if err := l.store.Journal().Trim(0, l.last); err != nil {
+			t.Fatal(err)
+		}
+		l.stop()
+		l.model.Model, l.model.applies = memory.NewReadModel(), 0
+		p := New(l.deps(clocktest.Bubble()), Options{Bytes: 100 << 10})
+		reader, err := p.follow(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader.Close()
+		if l.model.applies < 10 || l.model.applies > 13 || l.rows() != 100 {
+			t.Errorf("%d rows in %d writes", l.rows(), l.model.applies)
+		}
+		l.start(clocktest.Bubble())
+	})
 }
