@@ -29,7 +29,7 @@ func (r *Run) deliver(inputs []numbered, from events.EventNumber) {
 		case events.CancelRequested:
 			if n.number >= from {
 				r.cancelRequested = true
-				r.cancels = append(r.cancels, pendingCancel{r.root, ErrCancelled})
+				r.cancels = append(r.cancels, pendingCancel{&r.root, ErrCancelled})
 			}
 		default: // a history keeps no others as inputs
 		}

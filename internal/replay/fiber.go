@@ -108,9 +108,9 @@ func (r *Run) forget(f *fiber) {
 	if i := slices.Index(r.fibers, f); i >= 0 {
 		r.fibers = slices.Delete(r.fibers, i, i+1)
 	}
-	ids := <-r.ids
-	delete(ids, f)
-	r.ids <- ids
+	r.lock <- struct{}{}
+	r.known = slices.DeleteFunc(r.known, func(t threadOf) bool { return t.fiber == f })
+	<-r.lock
 }
 
 // abort ends the activation with an error and unwinds the calling fiber.

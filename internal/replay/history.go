@@ -30,7 +30,8 @@ type history struct {
 	lastStep events.Step
 	inputs   []numbered // what the world did: results, timers, signals, the cancel request
 	phases   []phase
-	endOf    map[events.Step]events.EventNumber
+	endOf    map[events.Step]events.EventNumber // of a whole history
+	whole    bool
 }
 
 // HistoryError says that the events given for an activation are not whole or do not fit each other.
@@ -64,7 +65,7 @@ func each(records []*events.Record, upto events.EventNumber, yield func(numbered
 // parse reads the events of a run from the event numbered from on. Signals before it are kept; other events before it
 // are not needed.
 func parse(records []*events.Record, from, upto events.EventNumber) (history, error) {
-	h := history{from: from, endOf: make(map[events.Step]events.EventNumber)}
+	h := history{from: from, whole: true}
 	next := from
 	open := false // the events of the last progress' intents may go on
 	err := each(records, upto, func(n numbered) error {
@@ -138,7 +139,10 @@ func (h *history) take(n numbered) {
 	default:
 		return
 	}
-	if ended != 0 && h.endOf != nil {
+	if ended != 0 && h.whole {
+		if h.endOf == nil {
+			h.endOf = make(map[events.Step]events.EventNumber)
+		}
 		h.endOf[ended] = n.number
 	}
 	h.inputs = append(h.inputs, n)

@@ -88,7 +88,7 @@ type Run struct {
 	index      uint64 // counts ends of futures
 	bytes      int
 
-	root            *Scope
+	root            Scope
 	cancelRequested bool
 	cancels         []pendingCancel
 	steps           map[events.Step]*Future // open calls, timers and steps
@@ -105,8 +105,11 @@ type Run struct {
 	current *fiber
 	paged   bool
 	yield   chan struct{}
-	misuses chan *Misuse
-	ids     chan map[*fiber]string // goroutine ids of living fibers; the channel is the lock
+
+	// What other goroutines may look at. Who has put a value into lock has the lock.
+	lock   chan struct{}
+	misuse *Misuse    // the first one that was not told yet
+	known  []threadOf // where the living fibers run
 
 	activation uint64
 	attempt    events.Attempt
@@ -123,11 +126,9 @@ type Run struct {
 // New returns a run that waits for its first activation. It has no goroutine yet.
 func New(opts Options) *Run {
 	r := &Run{
-		opts: opts, root: &Scope{}, steps: make(map[events.Step]*Future), inboxes: make(map[events.SignalName]*inbox),
-		yield: make(chan struct{}), misuses: make(chan *Misuse, 1), ids: make(chan map[*fiber]string, 1),
+		opts: opts, steps: make(map[events.Step]*Future), yield: make(chan struct{}), lock: make(chan struct{}, 1),
 	}
 	r.root.run = r
-	r.ids <- make(map[*fiber]string, 1)
 	return r
 }
 
@@ -224,12 +225,14 @@ func (r *Run) trouble() error {
 	if r.err != nil {
 		return r.err
 	}
-	select {
-	case m := <-r.misuses:
-		return m
-	default:
-		return nil
+	r.lock <- struct{}{}
+	misuse := r.misuse
+	r.misuse = nil
+	<-r.lock
+	if misuse != nil {
+		return misuse
 	}
+	return nil
 }
 
 // fail closes the run for err and returns err.
@@ -372,7 +375,7 @@ func (r *Run) Unique() uint64 {
 func (r *Run) CancelRequested() bool { return r.cancelRequested }
 
 // Root returns the scope of the whole run.
-func (r *Run) Root() *Scope { return r.root }
+func (r *Run) Root() *Scope { return &r.root }
 
 // Fibers returns how many fibers the run has.
 func (r *Run) Fibers() int { return len(r.fibers) }

@@ -29,6 +29,9 @@ func (r *Run) inbox(name events.SignalName) *inbox {
 	in := r.inboxes[name]
 	if in == nil {
 		in = &inbox{name: name}
+		if r.inboxes == nil {
+			r.inboxes = make(map[events.SignalName]*inbox)
+		}
 		r.inboxes[name] = in
 		r.names = append(r.names, name)
 	}

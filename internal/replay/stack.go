@@ -3,10 +3,8 @@ package replay
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 )
 
@@ -47,10 +45,11 @@ func (r *Run) enter(what string) (*fiber, error) {
 
 // report makes the activation fail for a misuse, whatever the code does about it.
 func (r *Run) report(m *Misuse) *Misuse {
-	select {
-	case r.misuses <- m:
-	default: // there is one already
+	r.lock <- struct{}{}
+	if r.misuse == nil {
+		r.misuse = m
 	}
+	<-r.lock
 	return m
 }
 
@@ -138,23 +137,29 @@ func isOurs(function string) bool {
 	return false
 }
 
+// threadOf is the goroutine, by its number, that a fiber runs on.
+type threadOf struct {
+	fiber     *fiber
+	goroutine string
+}
+
 // register notes the goroutine of a fiber, for Blocked.
 func (r *Run) register(f *fiber, goroutine string) {
-	ids := <-r.ids
-	ids[f] = goroutine
-	r.ids <- ids
+	r.lock <- struct{}{}
+	r.known = append(r.known, threadOf{f, goroutine})
+	<-r.lock
 }
 
 // Blocked returns the stack of the fiber that runs at this moment, or "" when none does: the answer to "where is it?" when
 // Activate or StepsDone does not return. It may be called from any goroutine at any time. It stops the program for a
 // moment to look at all goroutines.
 func (r *Run) Blocked() string {
-	ids := <-r.ids
-	known := make(map[string]bool, len(ids))
-	for _, id := range slices.Sorted(maps.Values(ids)) {
-		known[id] = true
+	r.lock <- struct{}{}
+	known := make(map[string]bool, len(r.known))
+	for _, t := range r.known {
+		known[t.goroutine] = true
 	}
-	r.ids <- ids
+	<-r.lock
 	buf := make([]byte, 64<<10)
 	for {
 		n := runtime.Stack(buf, true)
