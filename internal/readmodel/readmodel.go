@@ -24,7 +24,7 @@ var ErrUnavailable = errors.New("the read model is not available")
 
 // ErrDamaged says that the stored model cannot be read by this build: it is broken, foreign or of another version. Nothing
 // works but Reset, after which it is built anew from the log and the archive.
-var ErrDamaged = errors.New("the read model is damaged")
+var ErrDamaged = errors.New("the read model cannot be used")
 
 // Model is the whole port.
 type Model interface {

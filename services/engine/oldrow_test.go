@@ -27,6 +27,14 @@ func TestRowOfVersion1(t *testing.T) {
 	if _, err := decodeEntry(runID(1), old); !errors.Is(err, machine.ErrVersion) {
 		t.Errorf("decoding it says %v", err)
 	}
+	if err := CheckRow(old); err != nil {
+		t.Errorf("a check of the store says %v", err)
+	}
+	newer := bytes.Clone(old)
+	newer[4] = 99 // the version of the run in it
+	if err := CheckRow(newer); !errors.Is(err, machine.ErrVersion) {
+		t.Errorf("a check of a newer row says %v", err)
+	}
 	d := newDriver(t)
 	d.do(start(1))
 	d.do(sleep(1))

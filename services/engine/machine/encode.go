@@ -22,6 +22,9 @@ var ErrRow = errors.New("the row of a run is damaged")
 // ErrVersion says that another build wrote the row. The run's history has everything that is in it.
 var ErrVersion = errors.New("the row of a run is of another version")
 
+// Outdated reports whether an earlier version wrote the encoded run.
+func Outdated(b []byte) bool { return len(b) > 0 && b[0] > 0 && b[0] < rowVersion }
+
 // AppendTo appends the encoded run to dst and returns it. Equal states have equal bytes. A run without open work takes
 // at most 300 bytes beyond its ids, unless it has many signal names or timers.
 func (r *Run) AppendTo(dst []byte) []byte {
