@@ -180,20 +180,21 @@ func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
 	return e, nil
 }
 
-// evict forgets entries that the run store has, until the cache is within its bound: idle ones first.
+// evict forgets entries that the run store has, until the cache is within its bound: idle ones first, then in the order of their
+// ids. An entry has its home with it, so which ones are forgotten is seen in later records and must not depend on chance.
 func (p *partition) evict() {
 	for id, e := range p.runs {
 		if !e.dirty && e.run == nil && (e.broken == nil || len(e.broken.parked) == 0) {
 			delete(p.runs, id)
 		}
 	}
-	for id, e := range p.runs {
-		if len(p.runs) <= p.options.CachedRuns {
-			return
-		}
-		if !e.dirty && e.broken == nil {
-			delete(p.runs, id)
-		}
+	over := len(p.runs) - p.options.CachedRuns
+	if over <= 0 {
+		return
+	}
+	clean := p.sortedRuns(func(e *entry) bool { return !e.dirty && e.broken == nil })
+	for _, e := range clean[:min(over, len(clean))] {
+		delete(p.runs, e.id)
 	}
 }
 
