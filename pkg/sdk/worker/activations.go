@@ -44,12 +44,14 @@ func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 	}
 	a := w.newActivation(key, d)
 	a.minder.every, a.minder.watchdog = deadline/3, w.options.Watchdog
+	a.live = w.cache.take(key.run)
 	w.activations.add(a)
 	w.executing.Go(a.run)
 }
 
-// endActivation frees the place of an activation and says its result; nil means that there is none.
-func (w *Worker) endActivation(a *runningActivation, result *apiv1.ActivationResult) {
+// endActivation frees the place of an activation and says its result; nil means that there is none. With over, nothing of the
+// activation goes on.
+func (w *Worker) endActivation(a *runningActivation, result *apiv1.ActivationResult, over bool) {
 	a.minder.end()
 	w.mu.Lock()
 	w.activations.remove(a)
@@ -57,6 +59,9 @@ func (w *Worker) endActivation(a *runningActivation, result *apiv1.ActivationRes
 		w.outbox.activationResult(result)
 	}
 	w.regrant()
+	if over {
+		w.spareActivation(a)
+	}
 	w.mu.Unlock()
 	w.checkDrained()
 }
@@ -106,10 +111,7 @@ func (a *runningActivation) goOn(live *liveRun, turn replay.Turn, err error) {
 	} else {
 		result = w.answer(a, live, turn)
 	}
-	w.endActivation(a, result)
-	w.mu.Lock()
-	w.spareActivation(a)
-	w.mu.Unlock()
+	w.endActivation(a, result, true)
 }
 
 // answer returns the answer of an activation whose code waits or has ended.
@@ -148,23 +150,21 @@ func (w *Worker) failActivation(live *liveRun, d *apiv1.ActivationDelivery, err 
 
 // activate lets the code go on from memory if it can, and else from a full replay.
 func (w *Worker) activate(a *runningActivation) (*liveRun, replay.Turn, error) {
-	d := a.delivery
+	d, live := a.delivery, a.live
+	a.live = nil
 	ref, err := wire.FromActivationRef(d.GetActivation())
 	if err != nil {
-		return nil, replay.Turn{}, err
+		return live, replay.Turn{}, err
 	}
 	at, err := wire.FromTime("at", d.GetAt())
 	if err != nil {
-		return nil, replay.Turn{}, err
+		return live, replay.Turn{}, err
 	}
 	a.at = at
 	activation := replay.Activation{
 		Number: ref.Activation, Attempt: ref.Attempt, At: at, Base: events.EventNumber(d.GetBase()),
 		ReplayFrom: events.EventNumber(d.GetReplayFrom()), Upto: events.EventNumber(d.GetUpto()),
 	}
-	w.mu.Lock()
-	live := w.cache.take(d.GetActivation().GetRunId())
-	w.mu.Unlock()
 	delta := !d.GetFull() && d.GetBase() > 0
 	if live != nil && (!delta || live.run.Generation() != activation.ReplayFrom) {
 		w.forget(live)
@@ -314,7 +314,7 @@ func (a *runningActivation) sayAlive() {
 }
 
 func (a *runningActivation) endBlocked(live *liveRun) {
-	a.worker.endActivation(a, a.worker.blocked(live, a.delivery))
+	a.worker.endActivation(a, a.worker.blocked(live, a.delivery), false)
 }
 
 // blocked returns the answer of an activation whose code neither waits nor ends, with the stack of where it is. Its goroutine

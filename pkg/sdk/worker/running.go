@@ -17,6 +17,7 @@ type runningActivation struct {
 	run      func() // begins it, on a goroutine of its own
 	delivery *apiv1.ActivationDelivery
 	key      activationKey
+	live     *liveRun // of its run, if it was kept
 	minder   minder
 	at       events.Time // shown to the code at its beginning,
 	began    time.Time   // which was then
@@ -84,7 +85,7 @@ func (a *runningActivation) cancel() {
 	}
 	if live := a.step.leave(); live != nil {
 		w := a.worker
-		w.executing.Go(func() { w.endActivation(a, w.failActivation(live, a.delivery, errGivenUp)) })
+		w.executing.Go(func() { w.endActivation(a, w.failActivation(live, a.delivery, errGivenUp), false) })
 	}
 }
 
