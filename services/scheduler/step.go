@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/journal"
@@ -16,6 +17,8 @@ type Stepper struct {
 	reader    journal.Reader
 	reports   inbox.Reports
 	in        Input
+	wall      events.Time // at the step before, and so is boot
+	boot      time.Duration
 }
 
 // Open begins to work: it follows the gateways and, from where the index is, the log.
@@ -46,6 +49,9 @@ func (s *Stepper) Step(ctx context.Context) (busy bool, wake events.Time, err er
 	}
 	in := &s.in
 	in.Now, in.Records, in.Fires = s.scheduler.now(), records, s.scheduler.fires.room()
+	boot := s.scheduler.deps.Clock.Boot()
+	in.Ahead = in.Now.Sub(s.wall) - (boot - s.boot)
+	s.wall, s.boot = in.Now, boot
 	in.Reports = append(in.Reports, s.reports.Take(reportsPerTurn)...)
 	out, err := s.scheduler.Turn(*in)
 	if err != nil {

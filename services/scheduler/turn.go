@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"time"
+
 	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -15,6 +17,8 @@ type Input struct {
 	Records []*events.Record
 	// Reports are the gateways' news, in order per session.
 	Reports []inbox.Report
+	// Ahead is by how much the wall clock has gone ahead of a steady one since the turn before: it was set, or stood still.
+	Ahead time.Duration
 	// Fires is how many FireTimer commands may leave.
 	Fires int
 }
@@ -63,6 +67,10 @@ type Found struct {
 	Items []dueindex.Item
 }
 
+// maxAhead is what the wall clock may gain on a steady one between two turns without being in doubt: less than what the time of
+// an offer leaves after its gateway has told of it.
+const maxAhead = 100 * time.Millisecond
+
 // Turn takes what came in and says what is to be done. It neither blocks nor looks at a clock. An error means that the
 // index or the log cannot be read by this build; the scheduler cannot go on.
 func (s *Scheduler) Turn(in Input) (Output, error) {
@@ -71,6 +79,9 @@ func (s *Scheduler) Turn(in Input) (Output, error) {
 	var out Output
 	if in.Now < s.turned {
 		s.setBack(in.Now)
+	}
+	if s.turned == 0 || in.Now < s.turned || in.Ahead > maxAhead {
+		s.matcher.Doubt(in.Now)
 	}
 	s.turned = in.Now
 	for _, found := range in.Found {

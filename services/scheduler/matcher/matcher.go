@@ -64,6 +64,8 @@ type Matcher struct {
 	// unclaimed are offered to sessions that were not known then: one that is unknown still when Match comes is gone. After a
 	// start the sessions are heard of later than the log.
 	unclaimed []*entry
+	// doubt is until when an offer's own end does not count: the clock was set meanwhile.
+	doubt events.Time
 
 	sessions map[events.SessionID]*session
 	workers  map[events.WorkerID]*worker
@@ -164,8 +166,11 @@ func (m *Matcher) wait(now events.Time, e *entry) {
 	l.waiting++
 	m.waiting++
 	start := e.Start()
-	if to, until := e.offer(); until > start && !e.refused {
-		start = min(until, max(start, now).Add(events.OfferFor)) // the clock may have been ahead when the offer was made
+	if to, until := e.offer(); to != 0 && !e.refused && (until > start || now < m.doubt) {
+		start = max(start, now).Add(events.OfferFor) // at most: the clock may have been ahead when the offer was made
+		if now >= m.doubt {
+			start = min(until, start)
+		}
 		if m.sessions[to] == nil {
 			if len(m.unclaimed) > 2*len(m.entries)+minPrune {
 				m.unclaimed = slices.DeleteFunc(m.unclaimed, func(e *entry) bool { return m.entries[e.id] != e })
@@ -184,6 +189,24 @@ func (m *Matcher) wait(now events.Time, e *entry) {
 		e.home = l.earlyOf(b)
 		e.home.push(e)
 		m.touch(l.group)
+	}
+}
+
+// Doubt says that the clock was set, or that nobody has looked at it before: it does not tell how long ago an offer was made.
+// Gateways keep their own, steady time and may be taking what is offered, so what waits or comes within the time of an offer
+// stays theirs for the whole of it.
+func (m *Matcher) Doubt(now events.Time) {
+	m.doubt = now.Add(events.OfferFor)
+	var offered []*entry
+	for _, e := range m.wakes.entries {
+		if to, _ := e.offer(); to != 0 && !e.refused && e.home == nil {
+			offered = append(offered, e)
+		}
+	}
+	for _, e := range offered {
+		m.wakes.remove(e)
+		e.wake = max(e.Start(), now).Add(events.OfferFor)
+		m.wakes.push(e)
 	}
 }
 

@@ -169,6 +169,8 @@ func (s *script) do(t *testing.T, now events.Time, verb string, a args) string {
 		}
 	case "running":
 		return fmt.Sprintf("known %v", s.m.Running(session, held))
+	case "doubt":
+		s.m.Doubt(now)
 	case "refuse":
 		s.m.Refuse(now, session, held)
 	case "return":
