@@ -70,7 +70,7 @@ func (e *Engine) own(ctx context.Context, id events.Partition) error {
 	if err != nil {
 		return err
 	}
-	if err := e.commit(ctx, p, owner, p.begin(now)); err != nil {
+	if err := e.commit(context.WithoutCancel(ctx), p, owner, p.begin(now)); err != nil {
 		return err
 	}
 	var quiet patience
@@ -100,7 +100,8 @@ func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) er
 		now = later // a timer that was asked for since is due: at an earlier time it would be asked for in vain
 	}
 	began := e.deps.Clock.Boot()
-	step, err := p.Turn(context.WithoutCancel(ctx), now, commands)
+	ctx = context.WithoutCancel(ctx) // a turn that has begun is not given up
+	step, err := p.Turn(ctx, now, commands)
 	if err != nil {
 		return err
 	}
@@ -108,9 +109,8 @@ func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) er
 	return e.commit(ctx, p, owner, step)
 }
 
-// commit makes a step durable and lets it out. A step that has begun is not given up because ctx ends.
+// commit makes a step durable and lets it out. Its context must not end: the step would be given up.
 func (e *Engine) commit(ctx context.Context, p *partition, owner journal.Owner, step journal.Step) error {
-	ctx = context.WithoutCancel(ctx)
 	if len(step.Records) > 0 || step.Consumed > 0 {
 		began := e.deps.Clock.Boot()
 		if err := owner.Commit(ctx, step); err != nil {

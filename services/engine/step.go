@@ -39,7 +39,7 @@ func (s *Stepper) begin(ctx context.Context, id events.Partition) (err error) {
 	if s.core, err = recoverPartition(ctx, id, s.owner, s.engine.deps, s.engine.options); err != nil {
 		return err
 	}
-	return s.engine.commit(ctx, s.core, s.owner, s.core.begin(now))
+	return s.engine.commit(context.WithoutCancel(ctx), s.core, s.owner, s.core.begin(now))
 }
 
 // Turn handles what waits, and what is due. While the clock is in doubt it does nothing, and the error is a [*ClockError]

@@ -22,6 +22,8 @@ type committer struct {
 	ready chan struct{}
 	done  chan struct{} // closed when the goroutine has ended
 
+	batches []*pebble.Batch // of a group; for the committer's goroutine alone
+
 	mu       sync.Mutex
 	queue    []*request
 	stopping bool
@@ -39,8 +41,12 @@ type request struct {
 	batch *pebble.Batch // of the step's rows; nil if it has none
 	sizes []int         // of the step's frames
 
-	err  error // set before done is closed
-	done chan struct{}
+	err  error         // set before done has a value
+	done chan struct{} // gets one value
+}
+
+func newRequest(kind requestKind, o *owner) *request {
+	return &request{kind: kind, owner: o, done: make(chan struct{}, 1)}
 }
 
 type requestKind uint8
@@ -149,18 +155,20 @@ func (s *Store) end(why error) {
 func (s *Store) commitGroup(group []*request) {
 	var batch *pebble.Batch
 	add := func(b *pebble.Batch) {
-		switch {
-		case b == nil:
-		case batch == nil:
+		if batch == nil {
 			batch = b
-		default:
-			if err := batch.Apply(b, nil); err != nil {
-				s.fail(fmt.Errorf("merging batches: %w", err))
-			}
+		} else if err := batch.Apply(b, nil); err != nil {
+			s.fail(fmt.Errorf("merging batches: %w", err))
 		}
 	}
+	batches := s.committer.batches[:0] // whoever is answered may use its request again
 	for _, r := range group {
-		add(s.prepare(r))
+		if b := s.prepare(r); b != nil {
+			add(b)
+		}
+		if r.batch != nil {
+			batches = append(batches, r.batch)
+		}
 	}
 	var err error
 	if batch != nil && s.failure() == nil {
@@ -190,11 +198,11 @@ func (s *Store) commitGroup(group []*request) {
 			s.finish(r)
 		}
 	}
-	for _, r := range group {
-		if r.batch != nil {
-			_ = r.batch.Close() // an applied batch has nothing to report
-		}
+	for _, b := range batches {
+		_ = b.Close() // an applied batch has nothing to report
 	}
+	clear(batches)
+	s.committer.batches = batches
 }
 
 // prepare decides whether a request is due, in the order of the queue, and returns its rows.
@@ -253,14 +261,14 @@ func (s *Store) finish(r *request) {
 		callDone(p.box.Consume(r.step.Consumed), nil)
 		s.stats.committed(len(r.step.Records))
 	}
-	close(r.done)
+	r.done <- struct{}{}
 }
 
 // refuse answers a request that nothing came of.
 func (s *Store) refuse(r *request, err error) {
 	r.err = err
 	s.giveUp(r.owner)
-	close(r.done)
+	r.done <- struct{}{}
 }
 
 // giveUp ends an ownership, if it is the present one, and answers what it has taken.
@@ -289,6 +297,10 @@ func callDone(dones []func(error), err error) {
 
 // wait waits for the answer of the committer.
 func (r *request) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-r.done
+		return r.err
+	}
 	select {
 	case <-r.done:
 		return r.err

@@ -110,10 +110,11 @@ func TestFenceWithinAGroup(t *testing.T) {
 	must(t, err)
 	records := signals(1)
 	records[0].Epoch, records[0].Seq = former.Epoch(), 1
-	late := &request{kind: requestCommit, owner: former.(*owner), step: journal.Step{Records: records}, done: make(chan struct{})}
+	late := newRequest(requestCommit, former.(*owner))
+	late.step = journal.Step{Records: records}
 	must(t, late.owner.encode(late))
-	next := &owner{store: s, part: s.parts[0], lost: make(chan struct{})}
-	acquire := &request{kind: requestAcquire, owner: next, done: make(chan struct{})}
+	next := newOwnership(s, s.parts[0])
+	acquire := newRequest(requestAcquire, next)
 	s.committer.mu.Lock()
 	s.committer.queue = append(s.committer.queue, acquire, late)
 	s.committer.mu.Unlock()

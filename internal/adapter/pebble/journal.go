@@ -220,7 +220,7 @@ func (p *partition) moveFirst(below events.Seq) (first events.Seq, moved bool) {
 
 // appendRecord adds the rows of a record to a step's batch: the frame, and its place in the history of its run or a note
 // that no history keeps it.
-func appendRecord(b rowWriter, r *events.Record, frame []byte) error {
+func appendRecord(b *pebble.Batch, r *events.Record, frame []byte) error {
 	if err := b.Set(seqKey(famEvent, r.Partition, r.Seq), frame, nil); err != nil {
 		return err
 	}

@@ -4,31 +4,31 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
-
-// rowWriter is a batch.
-type rowWriter interface {
-	Set(key, value []byte, _ *pebble.WriteOptions) error
-}
 
 type owner struct {
 	store *Store
 	part  *partition
 	epoch uint64     // set by the committer before Acquire returns
 	last  events.Seq // likewise
-	frame []byte     // scratch of Commit
+
+	// Of one commit after the other: the user makes them one at a time.
+	commit request
+	frame  []byte
 
 	lost   chan struct{}
 	isLost bool // guarded by part.mu
 }
 
+func newOwnership(s *Store, p *partition) *owner {
+	return &owner{store: s, part: p, lost: make(chan struct{}), commit: request{done: make(chan struct{}, 1)}}
+}
+
 func (j journalPort) Acquire(ctx context.Context, p events.Partition) (journal.Owner, error) {
-	o := &owner{store: j.Store, part: j.parts[p], lost: make(chan struct{})}
-	r := &request{kind: requestAcquire, owner: o, done: make(chan struct{})}
+	o := newOwnership(j.Store, j.parts[p])
+	r := newRequest(requestAcquire, o)
 	if err := j.committer.enqueue(r); err != nil {
 		return nil, err
 	}
@@ -100,11 +100,13 @@ func (o *owner) Commit(ctx context.Context, step journal.Step) error {
 	}
 	err := ctx.Err()
 	if err == nil {
-		r := &request{kind: requestCommit, owner: o, step: step, done: make(chan struct{})}
+		r := &o.commit
+		*r = request{kind: requestCommit, owner: o, step: step, sizes: r.sizes[:0], done: r.done}
 		if err = o.encode(r); err == nil {
 			if err = o.store.committer.enqueue(r); err == nil {
 				err = r.wait(ctx)
 				if err == nil {
+					r.step, r.batch = journal.Step{}, nil
 					return nil
 				}
 			}
@@ -121,15 +123,14 @@ func (o *owner) encode(r *request) error {
 		return nil
 	}
 	r.batch = o.store.db.NewBatch()
-	r.sizes = make([]int, len(records))
-	for i, record := range records {
+	for _, record := range records {
 		if o.frame = events.AppendFrame(o.frame[:0], record); len(o.frame) > events.MaxDecodeBytes {
 			return fmt.Errorf("record %d of partition %d has %d bytes; the limit is %d", record.Seq, o.part.id, len(o.frame), events.MaxDecodeBytes)
 		}
 		if err := appendRecord(r.batch, record, o.frame); err != nil {
 			return fmt.Errorf("adding record %d of partition %d to a batch: %w", record.Seq, o.part.id, err)
 		}
-		r.sizes[i] = len(o.frame)
+		r.sizes = append(r.sizes, len(o.frame))
 	}
 	return nil
 }
@@ -139,7 +140,7 @@ func (o *owner) giveUp() *request {
 	o.part.mu.Lock()
 	o.lose()
 	o.part.mu.Unlock()
-	r := &request{kind: requestRelease, owner: o, done: make(chan struct{})}
+	r := newRequest(requestRelease, o)
 	if o.store.committer.enqueue(r) != nil {
 		return nil // the store closes and answers everything
 	}

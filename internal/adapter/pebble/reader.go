@@ -64,11 +64,11 @@ func (r *reader) TryNext(limit int) ([]*events.Record, error) {
 			more = true
 			break
 		}
-		found, rest, err := r.store.read(at, left)
-		if err != nil {
+		var rest bool
+		var err error
+		if records, rest, err = r.store.read(records, at, left); err != nil {
 			return nil, err
 		}
-		records = append(records, found...)
 		more = more || rest
 	}
 	r.turn++
@@ -87,9 +87,9 @@ func (r *reader) Close() {
 	})
 }
 
-// read returns up to limit durable records that come next, from memory if they are recent, and whether there are more.
-func (s *Store) read(at *following, limit int) (records []*events.Record, more bool, err error) {
-	p := at.part
+// read appends up to limit durable records that come next, from memory if they are recent, and says whether there are more.
+func (s *Store) read(records []*events.Record, at *following, limit int) (_ []*events.Record, more bool, err error) {
+	p, before := at.part, len(records)
 	p.mu.Lock()
 	first, last := p.first, p.last
 	stored := last - events.Seq(len(p.tail)) // what is later is in memory
@@ -97,18 +97,20 @@ func (s *Store) read(at *following, limit int) (records []*events.Record, more b
 		for _, t := range p.fromTail(at.next, limit) {
 			records = append(records, t.record)
 		}
-		at.next += events.Seq(len(records))
+		at.next += events.Seq(len(records) - before)
 	}
 	p.mu.Unlock()
 	switch {
 	case at.next < first:
 		return nil, false, behind(journal.Position{Partition: p.id, Next: at.next}, first)
-	case records == nil && at.next <= stored:
-		if records, err = s.readLog(p, at.next, stored, limit); err != nil {
+	case len(records) == before && at.next <= stored:
+		found, err := s.readLog(p, at.next, stored, limit)
+		if err != nil {
 			return nil, false, err
 		}
+		records = append(records, found...)
 		p.mu.Lock()
-		at.next += events.Seq(len(records))
+		at.next += events.Seq(len(found))
 		p.mu.Unlock()
 	}
 	return records, at.next <= last, nil

@@ -14,6 +14,9 @@ import (
 // DefaultClientLimit bounds the client commands that wait in one partition.
 const DefaultClientLimit = 10_000
 
+// keptItems is for how many commands a mailbox keeps its memory.
+const keptItems = 1_024
+
 // Mailbox is a queue of commands: the oldest ones may be taken by the owner and stay until they are consumed or the
 // ownership ends. Commands of clients are refused above a limit; commands from inside never are, because each of them
 // answers work that the engine itself gave out and bounded. Its methods may be called from any goroutine; it never calls a
@@ -150,7 +153,10 @@ func (m *Mailbox) Close() []func(error) {
 
 // remove drops the n oldest items, which are all taken.
 func (m *Mailbox) remove(n int) []func(error) {
-	var dones []func(error)
+	if n == 0 {
+		return nil
+	}
+	dones := make([]func(error), 0, n)
 	for i := range m.items[:n] {
 		it := &m.items[i]
 		if it.done != nil {
@@ -161,7 +167,13 @@ func (m *Mailbox) remove(n int) []func(error) {
 		}
 		*it = item{}
 	}
-	m.items = m.items[n:]
 	m.taken -= n
+	if left := len(m.items) - n; left <= n && cap(m.items) <= keptItems {
+		copy(m.items, m.items[n:])
+		clear(m.items[left:])
+		m.items = m.items[:left]
+	} else {
+		m.items = m.items[n:]
+	}
 	return dones
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/journal/mailbox"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -86,4 +88,45 @@ func TestEveryDoneIsReturned(t *testing.T) {
 	if err := m.Put(signal(), nil); !errors.Is(err, journal.ErrClosed) {
 		t.Errorf("Put after Close: %v", err)
 	}
+}
+
+// Commands are taken and done in their order, whatever was consumed between.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := mailbox.New(0)
+		var sent, took, finished uint64 // numbers of commands
+		for range rapid.IntRange(1, 60).Draw(t, "calls") {
+			n := rapid.SampledFrom([]int{1, 2, 5, 700}).Draw(t, "n")
+			switch rapid.IntRange(0, 2).Draw(t, "call") {
+			case 0:
+				for range n {
+					sent++
+					number, e := sent, signal()
+					e.N = number
+					done := func(error) {
+						if finished++; finished != number {
+							t.Fatalf("command %d is done, %d was due", number, finished)
+						}
+					}
+					if err := m.Put(e, done); err != nil {
+						t.Fatal(err)
+					}
+				}
+			case 1:
+				for _, e := range m.Take(n) {
+					if took++; e.N != took {
+						t.Fatalf("command %d is taken, %d was due", e.N, took)
+					}
+				}
+			default:
+				for _, done := range m.Consume(min(n, m.Taken())) {
+					done(nil)
+				}
+			}
+			if m.Len() != int(sent-finished) || m.Waiting() != int(sent-took) {
+				t.Fatalf("%d commands, %d of them wait; should be %d and %d", m.Len(), m.Waiting(), sent-finished, sent-took)
+			}
+		}
+	})
 }
