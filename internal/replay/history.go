@@ -164,6 +164,9 @@ func ofIntent(e events.Event) bool {
 func (r *Run) delta(a Activation) (history, error) {
 	h := history{from: r.generation}
 	next, fits := r.upto+1, false
+	if a.BaseActivation != 0 && len(a.Records) == 0 {
+		next, fits = a.Upto+1, a.BaseActivation == r.activation && a.BaseAttempt == r.attempt
+	}
 	err := each(a.Records, a.Upto, func(n numbered) error {
 		if n.number < next {
 			return nil

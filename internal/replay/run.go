@@ -46,16 +46,13 @@ type Activation struct {
 	Upto       events.EventNumber
 	// Records hold the events to give to the code; what they hold beyond Upto is ignored. For a new run they are complete
 	// from ReplayFrom on, and before that hold the signals that had not been read. For a live run they are complete
-	// from the event after its last Upto on, so that the ProgressMade of its last report is among them.
+	// from the event after its last Upto on, so that the ProgressMade of its last report is among them; or there are none,
+	// which says that nothing of events.LiveEvents has happened since and that the ProgressMade is that of BaseActivation.
 	Records []*events.Record
+	// BaseActivation and BaseAttempt made the base; 0 when that is to be seen in the records.
+	BaseActivation uint64
+	BaseAttempt    events.Attempt
 }
-
-// LiveEvents are the kinds of events that a live run looks at: of all others in the records that it is activated with it needs
-// no more than that they are there.
-var LiveEvents = events.EventSetOf(
-	events.ProgressMade{}, events.TaskCompleted{}, events.TaskFailed{}, events.TimerFired{}, events.StepRetryDue{},
-	events.SignalReceived{}, events.CancelRequested{},
-)
 
 // Turn is what comes out of letting the code run until it waits.
 type Turn struct {

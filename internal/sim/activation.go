@@ -56,6 +56,9 @@ func (k *worker) startActivation(d activationDelivery) {
 		k.regrant()
 		return
 	}
+	if d.base.Activation != 0 {
+		k.ackActivation(d.base)
+	}
 	for _, before := range slices.Clone(k.activates) {
 		if before.delivery.ref.RunID == d.ref.RunID {
 			before.giveUp()
@@ -83,6 +86,9 @@ func (a *runningActivation) run() {
 		Number: open.Activation, Attempt: open.Attempt, At: d.open.At, Base: open.Base, ReplayFrom: open.ReplayFrom, Upto: open.Upto,
 		Records: d.records,
 	}
+	if d.nothing {
+		activation.BaseActivation, activation.BaseAttempt = d.base.Activation, d.base.Attempt
+	}
 	live := k.take(d.ref.RunID)
 	delta := !d.full
 	if live != nil && (!delta || live.run.Generation() != open.ReplayFrom) {
@@ -90,7 +96,7 @@ func (a *runningActivation) run() {
 		live = nil
 	}
 	if live != nil {
-		if k.madeBase(activation) {
+		if d.nothing || k.madeBase(activation) {
 			turn, err := live.run.Activate(activation)
 			if !errors.Is(err, replay.ErrNotLive) {
 				a.live = live

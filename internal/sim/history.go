@@ -79,6 +79,9 @@ type activationDelivery struct {
 	full     bool
 	records  []*events.Record
 	deadline time.Duration
+	// base made what it builds on; nothing says that there is nothing else that code looks at.
+	base    sessions.Activation
+	nothing bool
 }
 
 func (c *conn) handActivation(h sessions.Hand) {
@@ -89,10 +92,12 @@ func (c *conn) handActivation(h sessions.Hand) {
 		c.gateway.post(sessions.ActivationNotStarted{Conn: c.id, Activation: ref, Void: true})
 		return
 	}
-	m := activationDelivery{ref: ref, open: open, full: a.Attempt > 1 || a.Base == 0 || !h.Live, deadline: activationDeadline}
-	if m.full {
+	m := activationDelivery{ref: ref, open: open, full: a.Attempt > 1 || a.Base == 0 || !h.Live, deadline: activationDeadline, base: h.Base}
+	m.nothing = h.NothingNew && !m.full
+	switch {
+	case m.full:
 		m.records = w.replayRecords(d.Partition, open)
-	} else {
+	case !m.nothing:
 		m.records = w.history(d.Partition, open.RunID, a.BaseUpto+1, a.Upto)
 	}
 	c.down(func() { c.worker.startActivation(m) })

@@ -172,6 +172,15 @@ func EventSetOf(kinds ...Event) (s EventSet) {
 	return s
 }
 
+// LiveEvents are the kinds of events that a run's code in memory looks at when it goes on: of all others it needs no more than
+// that they are there.
+var LiveEvents = EventSetOf(
+	ProgressMade{}, TaskCompleted{}, TaskFailed{}, TimerFired{}, StepRetryDue{}, SignalReceived{}, CancelRequested{},
+)
+
+// Has reports whether the set has the kind of an event.
+func (s EventSet) Has(e Event) bool { return s.has(EventKind(e)) }
+
 func (s EventSet) has(kind int) bool { return kind < 64 && s>>kind&1 == 1 }
 
 // CommandKinds returns every kind of command, by number from 1 without gaps.

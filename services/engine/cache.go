@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine/machine"
@@ -180,8 +182,9 @@ func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
 	return e, nil
 }
 
-// evict forgets entries that the run store has, until the cache is within its bound: idle ones first, then in the order of their
-// ids. An entry has its home with it, so which ones are forgotten is seen in later records and must not depend on chance.
+// evict forgets entries that the run store has, until the cache is within its bound: idle ones first, then those that have
+// changed least lately. An entry has its home with it, so which ones are forgotten is seen in later records and must not
+// depend on chance.
 func (p *partition) evict() {
 	for id, e := range p.runs {
 		if !e.dirty && e.run == nil && (e.broken == nil || len(e.broken.parked) == 0) {
@@ -192,7 +195,13 @@ func (p *partition) evict() {
 	if over <= 0 {
 		return
 	}
-	clean := p.sortedRuns(func(e *entry) bool { return !e.dirty && e.broken == nil })
+	var clean []*entry
+	for _, e := range p.runs {
+		if !e.dirty && e.broken == nil {
+			clean = append(clean, e)
+		}
+	}
+	slices.SortFunc(clean, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 	for _, e := range clean[:min(over, len(clean))] {
 		delete(p.runs, e.id)
 	}

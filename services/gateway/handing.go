@@ -266,9 +266,13 @@ func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m
 	if !full {
 		from, limit = a.BaseUpto+1, wire.MaxChunkBytes
 	}
-	history, next, err := g.replayFrames(ctx, given{open: open, partition: d.Partition}, from, a.Upto, limit)
-	if err != nil {
-		return nil, false, err
+	var history []byte
+	var next events.EventNumber
+	nothing := hand.NothingNew && !full
+	if !nothing {
+		if history, next, err = g.replayFrames(ctx, given{open: open, partition: d.Partition}, from, a.Upto, limit); err != nil {
+			return nil, false, err
+		}
 	}
 	return &apiv1.ActivationDelivery{
 		Activation: wire.ToActivationRef(wire.ActivationRef{
@@ -276,7 +280,8 @@ func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m
 		}),
 		Namespace: string(open.Namespace), WorkflowType: string(a.Type), At: wire.ToTime(open.At), Base: uint64(a.Base),
 		ReplayFrom: uint64(a.ReplayFrom), Upto: uint64(a.Upto), Full: full, History: history, NextEvent: uint64(next),
-		Deadline: durationpb.New(g.options.ActivationDeadline),
+		Deadline: durationpb.New(g.options.ActivationDeadline), BaseActivation: hand.Base.Activation, BaseAttempt: uint32(hand.Base.Attempt),
+		NothingNew: nothing,
 	}, false, nil
 }
 

@@ -34,6 +34,9 @@ func (w *Worker) startActivation(d *apiv1.ActivationDelivery) {
 		w.regrant()
 		return
 	}
+	if d.GetBaseActivation() != 0 { // that result is safe
+		w.outbox.acknowledgeActivation(activationKey{run: key.run, activation: d.GetBaseActivation(), attempt: d.GetBaseAttempt()})
+	}
 	for before := range w.activations.ofRun(key.run) {
 		before.void, before.drop = true, true
 		before.cancel()
@@ -165,6 +168,9 @@ func (w *Worker) activate(a *runningActivation) (*liveRun, replay.Turn, error) {
 		Number: ref.Activation, Attempt: ref.Attempt, At: at, Base: events.EventNumber(d.GetBase()),
 		ReplayFrom: events.EventNumber(d.GetReplayFrom()), Upto: events.EventNumber(d.GetUpto()),
 	}
+	if d.GetNothingNew() {
+		activation.BaseActivation, activation.BaseAttempt = d.GetBaseActivation(), events.Attempt(d.GetBaseAttempt())
+	}
 	delta := !d.GetFull() && d.GetBase() > 0
 	if live != nil && (!delta || live.run.Generation() != activation.ReplayFrom) {
 		w.forget(live)
@@ -215,6 +221,9 @@ func (w *Worker) activate(a *runningActivation) (*liveRun, replay.Turn, error) {
 // madeBase reports whether the progress that the activation builds on is this worker's own: a live run that made another
 // one, which was not accepted, cannot go on.
 func (w *Worker) madeBase(a replay.Activation) bool {
+	if a.BaseActivation != 0 {
+		return true // the server names it to the worker that made it only
+	}
 	for _, r := range a.Records {
 		if a.Base < r.First || a.Base > r.Last() {
 			continue

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"github.com/continuo-dev/continuo/internal/replay"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -12,7 +11,7 @@ func decodeFrames(dst []*events.Record, b []byte, live bool) ([]*events.Record, 
 	case len(b) == 0:
 		return dst, nil
 	case live:
-		return events.DecodeFrameOnly(dst, b, replay.LiveEvents)
+		return events.DecodeFrameOnly(dst, b, events.LiveEvents)
 	}
 	records, err := events.DecodeFrame(b)
 	if dst == nil {

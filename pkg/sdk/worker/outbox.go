@@ -162,6 +162,13 @@ func (o *outbox) acknowledge(tasks []*apiv1.AttemptRef, activations []*apiv1.Act
 	}
 }
 
+// acknowledgeActivation forgets one result that is safe.
+func (o *outbox) acknowledgeActivation(k activationKey) {
+	o.mu.Lock()
+	delete(o.activationResults, k)
+	o.mu.Unlock()
+}
+
 // kept returns the attempts whose results are not acknowledged.
 func (o *outbox) kept() (tasks []*apiv1.AttemptRef, activations []*apiv1.ActivationRef) {
 	o.mu.Lock()

@@ -9,6 +9,8 @@ type activation struct {
 	state  holding
 	ends   events.Time
 	told   bool // the schedulers know that it is here
+	// base is the activation whose result is acknowledged by handing this one; zero when there is none.
+	base Activation
 
 	reminder *reminder
 }
@@ -193,6 +195,9 @@ func (c *Core) activationNotStarted(in ActivationNotStarted) {
 	if a == nil {
 		return // over on its way
 	}
+	if a.base != (Activation{}) {
+		c.emit(AckActivation{Conn: in.Conn, Activation: a.base})
+	}
 	if in.Void {
 		c.forgetActivation(a)
 		return
@@ -261,7 +266,8 @@ func (c *Core) activationAnswered(p *pending) {
 	if a := c.activations[p.activation.RunID]; a != nil && a.Activation == p.activation && a.worker.ID == p.worker {
 		c.forgetActivation(a)
 	}
-	if w := c.workers[p.worker]; w != nil && w.conn != 0 {
+	w := c.workers[p.worker]
+	if next := c.activations[p.activation.RunID]; w != nil && w.conn != 0 && (next == nil || next.base != p.activation || next.worker != w) {
 		c.emit(AckActivation{Conn: w.conn, Activation: p.activation})
 	}
 	c.dismissIfIdle(p.worker)

@@ -97,13 +97,28 @@ func (c *Core) offeredActivation(r *events.Record, number events.EventNumber, e 
 	w.untoldActivations++
 	a := c.holdActivation(w, ref, handing)
 	a.told = false
+	base, nothing := baseOf(r, e, w)
+	a.base = base
 	c.untold = append(c.untold, untold{at: c.now, activation: a})
 	c.taken++
-	c.emit(Hand{Conn: w.conn, Live: true, Delivery: Delivery{
+	c.emit(Hand{Conn: w.conn, Live: true, Base: base, NothingNew: nothing, Delivery: Delivery{
 		Worker: w.ID, Partition: r.Partition, From: r.Seq, Number: 1, Activation: &events.OpenActivation{
 			Namespace: r.Namespace, WorkflowID: r.WorkflowID, RunID: r.RunID, Activation: e, Number: number, At: r.Time,
 		},
 	}})
+}
+
+// baseOf returns the activation of a worker whose progress a record begins with, if the one that ends the record builds on it,
+// and whether that is all that has happened since the code was last given something.
+func baseOf(r *events.Record, e events.ActivationScheduled, w *worker) (base Activation, nothing bool) {
+	made, ok := r.Events[0].(events.ProgressMade)
+	if !ok || e.Base != r.First || made.Worker != w.ID {
+		return Activation{}, false
+	}
+	base = Activation{WorkflowID: r.WorkflowID, RunID: r.RunID, Activation: made.Activation, Attempt: made.Attempt}
+	// Between what the code was given and this record there is the event that scheduled its activation.
+	nothing = r.First == e.BaseUpto+2 && !slices.ContainsFunc(r.Events[1:], events.LiveEvents.Has)
+	return base, nothing
 }
 
 // offeredTask takes or refuses the first attempt of a task that the log offers.

@@ -69,6 +69,10 @@ type Hand struct {
 	Delivery Delivery
 	// Live says that the worker has the run of an activation in memory, as far as is known.
 	Live bool
+	// Base is the activation whose progress the activation builds on, when it came with it: its result is acknowledged by
+	// this. NothingNew says that nothing else has happened that code looks at.
+	Base       Activation
+	NothingNew bool
 }
 
 // Inspection answers an [Inspect], sorted by worker id.

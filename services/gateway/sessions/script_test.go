@@ -275,6 +275,7 @@ func (s *script) record(a args) *events.Record {
 	s.seq++
 	r := &events.Record{Header: events.Header{Namespace: "default", WorkflowID: "w", RunID: runOf(a.plain[0]), Seq: s.seq, First: 1}}
 	r.Time = s.now.Add(-a.duration("age"))
+	r.First = events.EventNumber(max(1, a.number("first")))
 	for _, w := range a.plain[1:] {
 		kind, rest, _ := strings.Cut(w, ":")
 		switch kind {
@@ -304,6 +305,7 @@ func (s *script) record(a args) *events.Record {
 				ref := activation(a.plain[0] + "#" + rest)
 				r.Events = append(r.Events, events.ActivationScheduled{
 					Activation: ref.Activation, Attempt: ref.Attempt, OfferTo: to, OfferUntil: until,
+					Base: events.EventNumber(a.number("base")), BaseUpto: events.EventNumber(a.number("given")),
 				})
 			} else {
 				r.Events = append(r.Events, events.TaskScheduled{
@@ -352,8 +354,12 @@ func show(o sessions.Output) string {
 			return fmt.Sprintf("hand %d: %s\n", o.Conn, showAttempt(sessions.Attempt{Task: d.Task, Attempt: d.Attempt}))
 		}
 		d := o.Delivery.Activation
-		return fmt.Sprintf("hand %d: %s live=%v\n", o.Conn,
+		text := fmt.Sprintf("hand %d: %s live=%v", o.Conn,
 			showActivation(sessions.Activation{RunID: d.RunID, Activation: d.Activation.Activation, Attempt: d.Activation.Attempt}), o.Live)
+		if o.Base.Activation != 0 {
+			text += fmt.Sprintf(" base=%s nothing-new=%v", showActivation(o.Base), o.NothingNew)
+		}
+		return text + "\n"
 	case sessions.StopTask:
 		return fmt.Sprintf("stop %d: %s\n", o.Conn, showAttempt(o.Attempt))
 	case sessions.AckTask:

@@ -1119,7 +1119,14 @@ type ActivationDelivery struct {
 	// Number of the first event that history does not have; 0 when it has all.
 	NextEvent uint64 `protobuf:"varint,10,opt,name=next_event,json=nextEvent,proto3" json:"next_event,omitempty"`
 	// Time to answer in; extended by activation heartbeats.
-	Deadline      *durationpb.Duration `protobuf:"bytes,11,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Deadline *durationpb.Duration `protobuf:"bytes,11,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// The activation of this run, and its attempt, whose progress is the base: that result is acknowledged with this. 0 when it
+	// is not said.
+	BaseActivation uint64 `protobuf:"varint,12,opt,name=base_activation,json=baseActivation,proto3" json:"base_activation,omitempty"`
+	BaseAttempt    uint32 `protobuf:"varint,13,opt,name=base_attempt,json=baseAttempt,proto3" json:"base_attempt,omitempty"`
+	// Beside the base nothing has happened that code looks at: history is left out for a live run, and the whole replay is to be
+	// asked for by others.
+	NothingNew    bool `protobuf:"varint,14,opt,name=nothing_new,json=nothingNew,proto3" json:"nothing_new,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1229,6 +1236,27 @@ func (x *ActivationDelivery) GetDeadline() *durationpb.Duration {
 		return x.Deadline
 	}
 	return nil
+}
+
+func (x *ActivationDelivery) GetBaseActivation() uint64 {
+	if x != nil {
+		return x.BaseActivation
+	}
+	return 0
+}
+
+func (x *ActivationDelivery) GetBaseAttempt() uint32 {
+	if x != nil {
+		return x.BaseAttempt
+	}
+	return 0
+}
+
+func (x *ActivationDelivery) GetNothingNew() bool {
+	if x != nil {
+		return x.NothingNew
+	}
+	return false
 }
 
 type ReplayChunk struct {
@@ -1408,7 +1436,7 @@ const file_continuo_api_v1_worker_proto_rawDesc = "" +
 	"\x0elast_heartbeat\x18\b \x01(\v2\x18.continuo.api.v1.PayloadR\rlastHeartbeat\x12\x1a\n" +
 	"\bdelivery\x18\t \x01(\rR\bdelivery\x12#\n" +
 	"\rworkflow_type\x18\n" +
-	" \x01(\tR\fworkflowType\"\x90\x03\n" +
+	" \x01(\tR\fworkflowType\"\xfd\x03\n" +
 	"\x12ActivationDelivery\x12>\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\v2\x1e.continuo.api.v1.ActivationRefR\n" +
@@ -1425,7 +1453,11 @@ const file_continuo_api_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"next_event\x18\n" +
 	" \x01(\x04R\tnextEvent\x125\n" +
-	"\bdeadline\x18\v \x01(\v2\x19.google.protobuf.DurationR\bdeadline\"\x9c\x01\n" +
+	"\bdeadline\x18\v \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12'\n" +
+	"\x0fbase_activation\x18\f \x01(\x04R\x0ebaseActivation\x12!\n" +
+	"\fbase_attempt\x18\r \x01(\rR\vbaseAttempt\x12\x1f\n" +
+	"\vnothing_new\x18\x0e \x01(\bR\n" +
+	"nothingNew\"\x9c\x01\n" +
 	"\vReplayChunk\x12>\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\v2\x1e.continuo.api.v1.ActivationRefR\n" +
