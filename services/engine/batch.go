@@ -15,11 +15,23 @@ type group struct {
 	size    int // of the events in a record
 	answers []events.Answer
 	kept    bool // an answer among them is kept with the run
+	body    *body
+}
+
+// body is the first record of a group with what most records have, as one object.
+type body struct {
+	record  events.Record
+	events  [3]events.Event
+	answers [1]events.Answer
 }
 
 // take adds events whose size in a record is known. There is room left for the activation that mostly follows.
 func (g *group) take(evs []events.Event, size int) {
-	if g.events == nil && len(evs) > 0 {
+	switch {
+	case g.events != nil || len(evs) == 0:
+	case len(evs) < len(g.body.events):
+		g.events = g.body.events[:0]
+	default:
 		g.events = make([]events.Event, 0, len(evs)+1)
 	}
 	g.events = append(g.events, evs...)
@@ -65,7 +77,8 @@ func (p *partition) group(key groupKey) *group {
 		} else {
 			g = new(group)
 		}
-		g.key, g.first = key, 1
+		g.key, g.first, g.body = key, 1, new(body)
+		g.answers = g.body.answers[:0]
 		p.byRun[key] = g
 		p.groups = append(p.groups, g)
 	}
@@ -78,12 +91,13 @@ func (g *group) answer(env events.Envelope, c events.Code, message string) event
 	}
 }
 
-// record returns a record of the group without its sequence number and without content.
-func (p *partition) record(g *group, first events.EventNumber) *events.Record {
-	return &events.Record{Header: events.Header{
+// record makes a record of the group without its sequence number and without content.
+func (p *partition) record(r *events.Record, g *group, first events.EventNumber) *events.Record {
+	r.Header = events.Header{
 		Partition: p.id, Epoch: p.epoch, Owner: p.owner, Time: p.time, Schema: events.Schema,
 		Namespace: g.key.namespace, WorkflowID: g.key.workflow, RunID: g.key.run, First: first,
-	}}
+	}
+	return r
 }
 
 // split appends the records of a group, without their sequence numbers. Events that do not fit into one record go on in
@@ -97,16 +111,19 @@ func (p *partition) split(records []*events.Record, g *group) []*events.Record {
 	case len(g.events) == 0 && len(g.answers) == 0:
 		return records
 	case size <= maxRecordBody:
-		r := p.record(g, g.first)
-		r.Events, r.Answers = g.events, g.answers
+		r := p.record(&g.body.record, g, g.first)
+		r.Events = g.events
+		if len(g.answers) > 0 {
+			r.Answers = g.answers
+		}
 		return append(records, r)
 	}
-	r := p.record(g, g.first)
+	r := p.record(&g.body.record, g, g.first)
 	records = append(records, r)
 	room, next := maxRecordBody, g.first
 	fit := func(n int) {
 		if n > room {
-			r, room = p.record(g, next), maxRecordBody
+			r, room = p.record(new(events.Record), g, next), maxRecordBody
 			records = append(records, r)
 		}
 		room -= n
