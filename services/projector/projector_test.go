@@ -245,8 +245,8 @@ func TestManyEventsDoNotWait(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(l *lab) {
 		at := time.Now()
-		many := make([]events.Event, 20)
 		for i := range 6_000 {
+			many := make([]events.Event, 20)
 			for n := range many {
 				many[n] = events.SignalReceived{Name: "s", Index: uint64(20*i + n)}
 			}

@@ -69,7 +69,7 @@ func TestKilledProcessesCostNoRebuild(t *testing.T) {
 			if written, err = strconv.Atoi(lines.Text()); err != nil {
 				t.Fatal(err)
 			}
-			time.AfterFunc(time.Duration(random.IntN(40_000))*time.Microsecond, func() { _ = cmd.Process.Kill() }) //nolint:forbidigo // a real process
+			time.AfterFunc(time.Duration(random.IntN(40_000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
 		}
 		_ = cmd.Wait() // killed
 		if err := Check(path); err != nil {

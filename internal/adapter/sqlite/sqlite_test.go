@@ -348,11 +348,11 @@ func TestAReaderOutsideStopsNothing(t *testing.T) {
 		for i := range b.Rows {
 			b.Rows[i].Version = events.EventNumber(4 + n)
 		}
-		began := time.Now() //nolint:forbidigo // how long a call of another program's lock takes
+		began := time.Now()
 		if err := m.Apply(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took > 5*time.Second { //nolint:forbidigo // as above
+		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("writing took %v", took)
 		}
 		if got, err := m.Run(t.Context(), "default", "w9", events.RunID{}); err != nil || got.Version != events.EventNumber(4+n) {
