@@ -38,13 +38,18 @@ func (g *Gateway) putBlob(ctx context.Context, ns events.Namespace, run events.R
 // spillProgress moves the large payloads of a progress into the blob store: those too large for a record, and the largest
 // of the others until the rest fits into one.
 func (g *Gateway) spillProgress(ctx context.Context, ns events.Namespace, run events.RunID, intents []events.Intent) error {
-	type inline struct{ index, size int }
-	var rest []inline
-	total := 0
-	for i, intent := range intents {
+	total, largest := 0, 0
+	for _, intent := range intents {
 		size := len(payloadOf(intent).Data)
-		rest = append(rest, inline{i, size})
-		total += size
+		total, largest = total+size, max(largest, size)
+	}
+	if largest <= events.InlinePayloadBytes && total <= progressInlineBytes {
+		return nil
+	}
+	type inline struct{ index, size int }
+	rest := make([]inline, len(intents))
+	for i, intent := range intents {
+		rest[i] = inline{i, len(payloadOf(intent).Data)}
 	}
 	slices.SortStableFunc(rest, func(a, b inline) int { return cmp.Compare(b.size, a.size) })
 	for _, p := range rest {

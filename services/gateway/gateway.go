@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/continuo-dev/continuo/internal/archive"
 	"github.com/continuo-dev/continuo/internal/blobstore"
@@ -84,6 +85,8 @@ type Gateway struct {
 	tail    tailState
 	workers presence
 	metrics *metrics
+	// deadline is that of every activation, as it goes on the wire.
+	deadline *durationpb.Duration
 
 	admission admission
 
@@ -110,7 +113,7 @@ func New(deps Deps, options Options) (*Gateway, error) {
 			Session: options.Session, Partitions: deps.Partitions, Grace: options.Grace, ActivationDeadline: options.ActivationDeadline,
 			MaxCalls: options.MaxOpenCalls,
 		}),
-		drained: make(chan struct{}), stopped: make(chan struct{}),
+		drained: make(chan struct{}), stopped: make(chan struct{}), deadline: durationpb.New(options.ActivationDeadline),
 	}
 	g.began.wall, g.began.boot = deps.Clock.Now(), deps.Clock.Boot()
 	g.in.wake = make(chan struct{}, 1)

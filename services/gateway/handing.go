@@ -280,7 +280,7 @@ func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m
 		}),
 		Namespace: string(open.Namespace), WorkflowType: string(a.Type), At: wire.ToTime(open.At), Base: uint64(a.Base),
 		ReplayFrom: uint64(a.ReplayFrom), Upto: uint64(a.Upto), Full: full, History: history, NextEvent: uint64(next),
-		Deadline: durationpb.New(g.options.ActivationDeadline), BaseActivation: hand.Base.Activation, BaseAttempt: uint32(hand.Base.Attempt),
+		Deadline: g.deadline, BaseActivation: hand.Base.Activation, BaseAttempt: uint32(hand.Base.Attempt),
 		NothingNew: nothing,
 	}, false, nil
 }
