@@ -26,7 +26,7 @@ import (
 
 // Options of a store. The zero value is usable.
 type Options struct {
-	// Partitions is the number of partitions of a new store; 0 means 16, or what the store has. A store with another
+	// Partitions is the number of partitions of a new store; 0 means 4 (ADR 7), or what the store has. A store with another
 	// number is refused with [ErrPartitions].
 	Partitions int
 	// ClientLimit is how many client commands may wait in a partition; 0 means [mailbox.DefaultClientLimit].
@@ -166,11 +166,14 @@ func (s *Store) open(kind content) error {
 	return nil
 }
 
+// newPartitions is the number of partitions of a store that is made without saying how many.
+const newPartitions = 4
+
 // create makes the store in an empty directory. FORMAT comes last, so that what is left of a failure is made anew.
 func (s *Store) create() error {
 	partitions := s.options.Partitions
 	if partitions == 0 {
-		partitions = 16
+		partitions = newPartitions
 	}
 	if partitions < 1 || partitions > 1<<16-1 {
 		return fmt.Errorf("%d partitions; a store has 1 to %d", partitions, 1<<16-1)
