@@ -50,7 +50,8 @@ type Report struct {
 	// the gateway answers: with a command (TimeoutTask, TimeoutActivation) for what was started, with Returned for the rest.
 	Joined []Worker
 	Left   []events.WorkerID
-	// Running are attempts and activations that a worker already holds, told when it joins: they are not offered to others.
+	// Running are attempts and activations that a worker already holds, told when it joins and of those that last: they are not
+	// offered to others.
 	Running []Running
 	// Credits are what workers can take more than announced before; negative takes back.
 	Credits []Credit
@@ -60,6 +61,9 @@ type Report struct {
 	// Refused are attempts that the log offered to the session first (OfferTo) and that it does not take. One it takes it
 	// tells of in Running, once it has lasted for a while; what it hears of late is not its own any more.
 	Refused []Running
+	// Over are attempts that were told of in Running and that the worker no longer holds; the log says what became of them. A
+	// scheduler that begins later is not told of them.
+	Over []Running
 	// Live tells which runs became live in a worker's cache (Evicted false) or left it, for affinity.
 	Live []Live
 }

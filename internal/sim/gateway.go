@@ -240,6 +240,9 @@ func (g *gateway) report(out sessions.Report) {
 	for _, h := range out.Refused {
 		r.Refused = append(r.Refused, inbox.Running(h))
 	}
+	for _, h := range out.Over {
+		r.Over = append(r.Over, inbox.Running(h))
+	}
 	for _, l := range out.Live {
 		r.Live = append(r.Live, inbox.Live(l))
 	}

@@ -22,6 +22,15 @@ func (o *byAge[K, V]) put(k K, v V) {
 	o.at[k] = o.order.PushBack(byAgeEntry[K, V]{k, v})
 }
 
+// get returns the value of a key.
+func (o *byAge[K, V]) get(k K) (v V, ok bool) {
+	e, ok := o.at[k]
+	if ok {
+		v = e.Value.(byAgeEntry[K, V]).value
+	}
+	return v, ok
+}
+
 // drop forgets a key.
 func (o *byAge[K, V]) drop(k K) {
 	if e, ok := o.at[k]; ok {

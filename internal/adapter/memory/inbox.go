@@ -43,9 +43,10 @@ type session struct {
 
 type worker struct {
 	inbox.Worker
-	credit  inbox.Credit // free: granted and not used by a delivery
-	running byAge[attemptKey, inbox.Running]
-	live    byAge[events.RunID, inbox.Live]
+	credit inbox.Credit // free: granted and not used by a delivery
+	// given are deliveries of late, lasting is what the gateway said that it runs and not that it is over.
+	given, lasting byAge[attemptKey, inbox.Running]
+	live           byAge[events.RunID, inbox.Live]
 }
 
 // attemptKey is the task, or the run's activation, of an attempt: a worker holds one at a time.
@@ -112,14 +113,28 @@ func (s *session) assign(d *inbox.Delivery) {
 		r.Namespace, r.WorkflowID, r.RunID = d.Activation.Namespace, d.Activation.WorkflowID, d.Activation.RunID
 		r.Activation, r.Attempt = d.Activation.Activation.Activation, d.Activation.Activation.Attempt
 	}
-	w.run(r)
+	w.given.put(attemptKey{r.RunID, r.Step}, r)
+	w.given.trim(w.holds())
 }
 
-// run remembers that the worker holds an attempt. A worker holds no more than its places, so what is older than twice as
-// many is over or, when not, may be given away once more.
-func (w *worker) run(r inbox.Running) {
-	w.running.put(attemptKey{r.RunID, r.Step}, r)
-	w.running.trim(2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor)
+// holds bounds what is remembered of a worker. It has no more than its places, so of what it was given what is older than twice
+// as many is over, or lasts and was told of.
+func (w *worker) holds() int { return 2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor }
+
+// lasts remembers that the worker holds an attempt until it is said to be over.
+func (w *worker) lasts(r inbox.Running) {
+	key := attemptKey{r.RunID, r.Step}
+	w.given.drop(key)
+	w.lasting.put(key, r)
+	w.lasting.trim(w.holds())
+}
+
+// over forgets an attempt, unless the worker has a later one of the same task or run.
+func (w *worker) over(r inbox.Running) {
+	key := attemptKey{r.RunID, r.Step}
+	if now, ok := w.lasting.get(key); ok && now == r {
+		w.lasting.drop(key)
+	}
 }
 
 func (s *session) worker(id events.WorkerID) *worker {
@@ -174,7 +189,7 @@ func (s *session) fold(r inbox.Report) {
 	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return slices.Contains(r.Left, w.ID) })
 	for _, running := range r.Running {
 		if w := s.worker(running.Worker); w != nil {
-			w.run(running)
+			w.lasts(running)
 		}
 	}
 	for _, c := range r.Credits {
@@ -185,7 +200,13 @@ func (s *session) fold(r inbox.Report) {
 	}
 	for _, returned := range r.Returned {
 		if w := s.worker(returned.Worker); w != nil {
-			w.running.drop(attemptKey{returned.RunID, returned.Step})
+			w.given.drop(attemptKey{returned.RunID, returned.Step})
+			w.lasting.drop(attemptKey{returned.RunID, returned.Step})
+		}
+	}
+	for _, over := range r.Over {
+		if w := s.worker(over.Worker); w != nil {
+			w.over(over)
 		}
 	}
 	for _, l := range r.Live {
@@ -205,7 +226,7 @@ func (s *session) state() inbox.Report {
 	for _, w := range s.workers {
 		r.Joined = append(r.Joined, w.Worker)
 		if !mutant.On(mutant.InboxForgetsHeld) {
-			r.Running = w.running.appendTo(r.Running)
+			r.Running = w.lasting.appendTo(w.given.appendTo(r.Running))
 		}
 		if w.credit.Tasks != 0 || w.credit.Activations != 0 {
 			r.Credits = append(r.Credits, w.credit)

@@ -31,6 +31,7 @@ func Test(t *testing.T, open func(t *testing.T) inbox.Inbox) {
 		{"RoomForTwiceTheCredits", testRoomForCredits},
 		{"ReportsInOrder", testReportsInOrder},
 		{"PresentStateFirst", testPresentState},
+		{"WhatLastsIsKnown", testLasting},
 		{"GoneEndsASession", testGone},
 		{"CloseOfAFollowing", testCloseFollowing},
 		{"ReadyWhileSomethingWaits", testReady},
@@ -287,6 +288,38 @@ func testPresentState(t *testing.T, i inbox.Inbox) {
 	await(t, f.Ready())
 	if more := takeAll(f.Take); len(more) != 1 || len(more[0].Left) != 1 {
 		t.Fatalf("after the present state came %+v, want the change", more)
+	}
+}
+
+// testLasting: what was said to run is known to whoever begins later, however much was given since, until it is said to be
+// over.
+func testLasting(t *testing.T, i inbox.Inbox) {
+	box := openSession(t, i, 1)
+	check(t, i.Report(inbox.Report{Session: 1, Joined: []inbox.Worker{worker(1, "a", 1)}}))
+	lasts := inbox.Running{Worker: "a", RunID: events.RunID{1}, Step: 1, Attempt: 1}
+	check(t, i.Deliver(1, []inbox.Delivery{task("a", 1)}))
+	check(t, i.Report(inbox.Report{Session: 1, Running: []inbox.Running{lasts}}))
+	for n := range 1000 {
+		check(t, i.Deliver(1, []inbox.Delivery{task("a", events.Step(n+2))}))
+		box.Take(1)
+	}
+	known := func() bool {
+		f := followReports(t, i)
+		await(t, f.Ready())
+		return fold(takeAll(f.Take)).Running[fmt.Sprint("a", lasts.RunID, 1, 0, 1)]
+	}
+	if !known() {
+		t.Error("an attempt that lasts is forgotten")
+	}
+	later := lasts
+	later.Attempt = 2
+	check(t, i.Report(inbox.Report{Session: 1, Over: []inbox.Running{later}}))
+	if !known() {
+		t.Error("an attempt is forgotten because another one is over")
+	}
+	check(t, i.Report(inbox.Report{Session: 1, Over: []inbox.Running{lasts}}))
+	if known() {
+		t.Error("an attempt that is over is said to run")
 	}
 }
 

@@ -8,7 +8,8 @@ type activation struct {
 	worker *worker
 	state  holding
 	ends   events.Time
-	told   bool // the schedulers know that it is here
+	// told says that the schedulers know that it is here, lasting that they were told so by a report.
+	told, lasting bool
 	// base is the activation whose result is acknowledged by handing this one; zero when there is none.
 	base Activation
 
@@ -138,11 +139,15 @@ func (c *Core) holdActivation(w *worker, ref Activation, state holding) *activat
 	a := &activation{Activation: ref, worker: w, state: state, told: true}
 	c.activations[ref.RunID] = a
 	w.activations[ref.RunID] = a
+	c.begin(begun{activation: a})
 	return a
 }
 
 func (c *Core) forgetActivation(a *activation) {
 	c.deadlines.remove(a.reminder)
+	if a.lasting {
+		c.report.Over = append(c.report.Over, a.held())
+	}
 	delete(a.worker.activations, a.RunID)
 	if c.activations[a.RunID] == a {
 		delete(c.activations, a.RunID)
@@ -339,6 +344,6 @@ func (c *Core) compareActivations(w *worker, listed []Activation) {
 		}
 		a := c.holdActivation(w, ref, running)
 		c.startActivation(a)
-		c.report.Running = append(c.report.Running, a.held())
+		c.tellActivation(a)
 	}
 }

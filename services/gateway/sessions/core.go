@@ -72,10 +72,10 @@ type Core struct {
 	ended   endedRing
 	started *fifo[events.RunID, events.WorkflowID]
 
-	// untold is what came the direct way and the schedulers do not know of, oldest first, from untoldFrom on. Entries that
-	// are over stay until they are the first.
-	untold         []untold
-	untoldFrom     int
+	// young are the attempts that may have to be told of, oldest first, from youngest on. Entries that are over stay until
+	// they are the first.
+	young          []begun
+	youngest       int
 	taken, refused uint64
 
 	deadlines deadlines

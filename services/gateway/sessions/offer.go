@@ -3,36 +3,15 @@ package sessions
 import (
 	"slices"
 
-	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
 // The direct way: a progress asks that what follows from it be offered to this gateway (OfferActivation, OfferTask), the log
 // brings the offer, and the worker that has the run in memory gets it at once, without the schedulers. They leave an offer
-// alone until it is over or refused, so most of it they never have to be told of: it is closed before. What lasts longer than
-// tellAfter they are told that it runs.
+// alone until it is over or refused, so most of it they never have to be told of: it is closed before.
 //
 // They do not count the place that an untold attempt takes. So the credits they know of are always free + untold, and the
 // next places that the worker grants make up for the untold ones first.
-
-// tellAfter is how long an attempt that came the direct way is not told of. It leaves the schedulers the other half of an
-// offer's time to hear of it.
-const tellAfter = events.OfferFor / 4
-
-// untold is an attempt that came the direct way, and when it did. One of the pointers is set.
-type untold struct {
-	at         events.Time
-	task       *task
-	activation *activation
-}
-
-// over reports whether there is nothing to tell any more.
-func (u untold) over(c *Core) bool {
-	if u.task != nil {
-		return u.task.told || c.tasks[u.task.Task] != u.task
-	}
-	return u.activation.told || c.activations[u.activation.RunID] != u.activation
-}
 
 // wantOffers makes a worker's progress ask for what follows, as long as the worker has many places to spare: what it cannot
 // take had better wait where every worker is known. One task goes to where its run is; several are spread by the schedulers.
@@ -99,7 +78,6 @@ func (c *Core) offeredActivation(r *events.Record, number events.EventNumber, e 
 	a.told = false
 	base, nothing := baseOf(r, e, w)
 	a.base = base
-	c.untold = append(c.untold, untold{at: c.now, activation: a})
 	c.taken++
 	c.emit(Hand{Conn: w.conn, Live: true, Base: base, NothingNew: nothing, Delivery: Delivery{
 		Worker: w.ID, Partition: r.Partition, From: r.Seq, Number: 1, Activation: &events.OpenActivation{
@@ -139,7 +117,6 @@ func (c *Core) offeredTask(r *events.Record, number events.EventNumber, e events
 	w.untoldTasks++
 	t := c.holdTask(w, attempt, handing)
 	t.told = false
-	c.untold = append(c.untold, untold{at: c.now, task: t})
 	c.taken++
 	c.emit(Hand{Conn: w.conn, Delivery: Delivery{
 		Worker: w.ID, Partition: r.Partition, From: r.Seq, Number: 1, Task: &events.OpenTask{
@@ -152,24 +129,6 @@ func (c *Core) offeredTask(r *events.Record, number events.EventNumber, e events
 func (c *Core) refuse(h Held) {
 	c.refused++
 	c.report.Refused = append(c.report.Refused, h)
-}
-
-// tellActivation makes an activation known to the schedulers as running here.
-func (c *Core) tellActivation(a *activation) {
-	c.report.Running = append(c.report.Running, a.held())
-	if !a.told {
-		a.told = true
-		c.tellPlaces(a.worker, 0, 1)
-	}
-}
-
-// tellTask is tellActivation for a task.
-func (c *Core) tellTask(t *task) {
-	c.report.Running = append(c.report.Running, t.held())
-	if !t.told {
-		t.told = true
-		c.tellPlaces(t.worker, 1, 0)
-	}
 }
 
 // tellPlaces lets the schedulers count places that untold attempts take, unless grants have made up for them.
@@ -188,35 +147,4 @@ func (c *Core) free(w *worker, tasks, activations int) {
 	w.untoldTasks -= t
 	w.untoldActivations -= a
 	c.report.credit(w.ID, tasks-t, activations-a)
-}
-
-// tell tells the schedulers of what has lasted.
-func (c *Core) tell() {
-	for c.untoldFrom < len(c.untold) {
-		u := c.untold[c.untoldFrom]
-		if !u.over(c) && !mutant.On(mutant.OfferNeverTold) {
-			if u.at.Add(tellAfter) > c.now {
-				break
-			}
-			if u.task != nil {
-				c.tellTask(u.task)
-			} else {
-				c.tellActivation(u.activation)
-			}
-		}
-		c.untold[c.untoldFrom] = untold{}
-		c.untoldFrom++
-	}
-	if c.untoldFrom > 64 && 2*c.untoldFrom > len(c.untold) {
-		c.untold = slices.Delete(c.untold, 0, c.untoldFrom)
-		c.untoldFrom = 0
-	}
-}
-
-// tellAt returns when tell has something to do; 0 means never.
-func (c *Core) tellAt() events.Time {
-	if c.untoldFrom == len(c.untold) {
-		return 0
-	}
-	return c.untold[c.untoldFrom].at.Add(tellAfter)
 }

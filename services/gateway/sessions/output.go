@@ -120,6 +120,7 @@ type Report struct {
 	Credits  []Credit
 	Returned []Held
 	Refused  []Held
+	Over     []Held
 	Live     []Live
 }
 
@@ -149,7 +150,7 @@ type Live struct {
 }
 
 func (r *Report) empty() bool {
-	return len(r.Joined)+len(r.Left)+len(r.Running)+len(r.Credits)+len(r.Returned)+len(r.Refused)+len(r.Live) == 0
+	return len(r.Joined)+len(r.Left)+len(r.Running)+len(r.Credits)+len(r.Returned)+len(r.Refused)+len(r.Over)+len(r.Live) == 0
 }
 
 func (r *Report) credit(w events.WorkerID, tasks, activations int) {

@@ -425,6 +425,7 @@ func showReport(r sessions.Report) string {
 	}
 	held("returned", r.Returned)
 	held("refused", r.Refused)
+	held("over", r.Over)
 	for _, l := range r.Live {
 		fmt.Fprintf(&b, "report live %s %s evicted=%v\n", l.Worker, runName(l.RunID), l.Evicted)
 	}

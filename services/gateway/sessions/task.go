@@ -26,8 +26,10 @@ type task struct {
 	ends      events.Time
 	silent    events.Time
 	heartbeat time.Duration
-	told      bool // the schedulers know that it is here
-	reminder  *reminder
+	// told says that the schedulers know that it is here, lasting that they were told so by a report.
+	told, lasting bool
+
+	reminder *reminder
 	// details are the last heartbeat's; unsaved says that the log does not have them, saved when it got some last.
 	details events.Payload
 	unsaved bool
@@ -55,6 +57,7 @@ func (c *Core) holdTask(w *worker, a Attempt, state holding) *task {
 	t := &task{Attempt: a, worker: w, state: state, told: true}
 	c.tasks[a.Task] = t
 	w.tasks[a.Task] = t
+	c.begin(begun{task: t})
 	r := c.run(a.Task.Run)
 	if i, there := slices.BinarySearch(r.steps, a.Task.Step); !there {
 		r.steps = slices.Insert(r.steps, i, a.Task.Step)
@@ -64,6 +67,9 @@ func (c *Core) holdTask(w *worker, a Attempt, state holding) *task {
 
 func (c *Core) forgetTask(t *task) {
 	c.deadlines.remove(t.reminder)
+	if t.lasting {
+		c.report.Over = append(c.report.Over, t.held())
+	}
 	delete(t.worker.tasks, t.Task)
 	if c.tasks[t.Task] != t {
 		return
@@ -294,7 +300,7 @@ func (c *Core) compareTasks(w *worker, listed []HeldTask) {
 			}
 			t = c.holdTask(w, h.Attempt, running)
 			c.startTask(t, h.StartToClose, h.Heartbeat)
-			c.report.Running = append(c.report.Running, t.held())
+			c.tellTask(t)
 		}
 	}
 }

@@ -186,6 +186,8 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 		return false
 	case e.Attempt() != h.Attempt || e.activation() != h.Activation:
 		return false
+	case e.session == s && e.worker == h.Worker:
+		return true // said again
 	case e.session == nil:
 		m.unwait(e)
 	default:
