@@ -170,7 +170,6 @@ func TestNothingIsGivenTwiceAndNothingIsForgotten(t *testing.T) {
 }
 
 func givenOnce(t *rapid.T) {
-
 	w := &world{
 		m: New(Limits{Lane: 5, Total: 12, Floor: 3}), now: 1, open: map[ID]*seen{}, workers: map[events.WorkerID]*hand{},
 		sessions: map[events.SessionID]bool{},
