@@ -1,11 +1,13 @@
 package worker_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/pkg/sdk/worker"
 )
 
@@ -41,6 +43,34 @@ func TestPlacesAreGrantedAlongWithResults(t *testing.T) {
 		s.give(t, ackActivations(activation(10, 1, 1)))
 		if places := s.heard().GetActivationCredits(); places != 43 {
 			t.Errorf("%d places in all while the server has few left, want 43 at once", places)
+		}
+	})
+}
+
+// What was to be granted along with something else is granted when the server has used up what it knew of.
+func TestPlacesDoNotWaitWhileTheServerHasNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(quiet(worker.Options{Tasks: 40, Activations: -1}), work.With(func(ctx context.Context, in string) (string, error) {
+			if in == "long" {
+				<-ctx.Done()
+			}
+			return in, nil
+		}))
+		s := g.stream(0)
+		var short []*apiv1.AttemptRef
+		for n := range byte(20) {
+			ref := attempt(1+n, 1, 1)
+			s.task(t, "test.Work", ref, "short")
+			short = append(short, ref)
+		}
+		s.give(t, ackTasks(short...))
+		for n := range byte(20) {
+			s.task(t, "test.Work", attempt(100+n, 1, 1), "long")
+		}
+		if places := s.heard().GetTaskCredits(); places != 60 {
+			t.Errorf("%d places in all while 20 of 40 are free, want 60", places)
 		}
 	})
 }
