@@ -122,6 +122,13 @@ func (o *outbox) sayAlong(add func(*apiv1.WorkRequest)) {
 	}
 }
 
+// granting returns the places whose grant was not said yet.
+func (o *outbox) granting() (tasks, activations int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return int(o.passing.GetTaskCredits()), int(o.passing.GetActivationCredits())
+}
+
 // repeat says a kept result again, because its attempt was delivered again; it reports whether there is one.
 func (o *outbox) repeat(k attemptKey) bool {
 	o.mu.Lock()

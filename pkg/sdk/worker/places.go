@@ -37,16 +37,18 @@ func (w *Worker) regrant() {
 // plenty reports whether the server has so many places left that it need not hear at once of further ones.
 func plenty(granted, places int) bool { return places >= 32 && granted >= places/2 }
 
-// useTask and useActivation note that a granted place was used. The caller holds the lock.
-func (w *Worker) useTask() { w.use(&w.granted.tasks, w.options.Tasks) }
+// useTask and useActivation note that a granted place was used. What waits to be granted along with something else is granted
+// before the server has none left. The caller holds the lock.
+func (w *Worker) useTask() {
+	w.granted.tasks = max(w.granted.tasks-1, 0)
+	if waiting, _ := w.outbox.granting(); waiting > 0 && w.granted.tasks-waiting < w.options.Tasks/4 {
+		w.outbox.signal()
+	}
+}
 
-func (w *Worker) useActivation() { w.use(&w.granted.activations, w.options.Activations) }
-
-// use notes that a place was used. Up to half of the places may wait to be granted along with something else: when a quarter is
-// used they are granted, while the server still has some.
-func (w *Worker) use(granted *int, places int) {
-	*granted = max(*granted-1, 0)
-	if places >= 32 && *granted == places-places/4 {
+func (w *Worker) useActivation() {
+	w.granted.activations = max(w.granted.activations-1, 0)
+	if _, waiting := w.outbox.granting(); waiting > 0 && w.granted.activations-waiting < w.options.Activations/4 {
 		w.outbox.signal()
 	}
 }
