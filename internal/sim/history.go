@@ -89,7 +89,7 @@ func (c *conn) handActivation(h sessions.Hand) {
 	a := open.Activation
 	ref := sessions.Activation{WorkflowID: open.WorkflowID, RunID: open.RunID, Activation: a.Activation, Attempt: a.Attempt}
 	if (d.Number > 1 || !c.gateway.covers(d.Partition, d.From)) && w.activationOver(d.Partition, open) {
-		c.gateway.post(sessions.ActivationNotStarted{Conn: c.id, Activation: ref, Void: true})
+		c.gateway.post(sessions.ActivationNotStarted{Conn: c.id, Activation: ref, Base: h.Base, Void: true})
 		return
 	}
 	m := activationDelivery{ref: ref, open: open, full: a.Attempt > 1 || a.Base == 0 || !h.Live, deadline: activationDeadline, base: h.Base}

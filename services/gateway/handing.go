@@ -238,7 +238,7 @@ func (w *writer) handActivation(ctx context.Context, hand sessions.Hand) error {
 			w.gateway.deps.Log.Error("an activation could not be handed out",
 				slog.String("run_id", open.RunID.String()), slog.String("error", err.Error()))
 		}
-		w.conn.post(sessions.ActivationNotStarted{Conn: w.conn.id, Activation: ref, Void: over})
+		w.conn.post(sessions.ActivationNotStarted{Conn: w.conn.id, Activation: ref, Base: hand.Base, Void: over})
 		return nil
 	}
 	size := proto.Size(message)

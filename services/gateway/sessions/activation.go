@@ -71,21 +71,21 @@ func (c *Core) holds(d Delivery) bool {
 	return a != nil && !a.olderThan(Activation{Activation: open.Activation.Activation, Attempt: open.Activation.Attempt})
 }
 
-// tellHolder tells the schedulers who has an attempt that they gave to somebody else, or they would not take it back from
-// who has it. It reports whether they did.
-func (c *Core) tellHolder(d Delivery) (other bool) {
+// tellHolder tells the schedulers who has an attempt that they gave away because they did not know, or they would not take it
+// back from who has it. It reports whether they did; else it was repeated on its way.
+func (c *Core) tellHolder(d Delivery) (unknown bool) {
 	if open := d.Task; open != nil {
 		t := c.tasks[open.Task]
-		if other = t.worker.ID != d.Worker; other || !t.told {
+		if unknown = t.worker.ID != d.Worker || !t.told; unknown {
 			c.tellTask(t)
 		}
-		return other
+		return unknown
 	}
 	a := c.activations[d.Activation.RunID]
-	if other = a.worker.ID != d.Worker; other || !a.told {
+	if unknown = a.worker.ID != d.Worker || !a.told; unknown {
 		c.tellActivation(a)
 	}
-	return other
+	return unknown
 }
 
 // owe notes that a delivery took a place of a worker that is not there to grant it again.
@@ -196,12 +196,12 @@ func (c *Core) activationNotStarted(in ActivationNotStarted) {
 		return // its places are counted anew when it is back
 	}
 	c.free(w, 0, 1)
+	if in.Base != (Activation{}) {
+		c.emit(AckActivation{Conn: in.Conn, Activation: in.Base})
+	}
 	a := c.activationAt(in.Conn, in.Activation, handing)
 	if a == nil {
 		return // over on its way
-	}
-	if a.base != (Activation{}) {
-		c.emit(AckActivation{Conn: in.Conn, Activation: a.base})
 	}
 	if in.Void {
 		c.forgetActivation(a)

@@ -121,10 +121,11 @@ type ActivationStarted struct {
 }
 
 // ActivationNotStarted says that an activation could not be put on the worker's stream. Void says that it is over;
-// otherwise it is given back.
+// otherwise it is given back. Base is that of its [Hand].
 type ActivationNotStarted struct {
 	Conn       Conn
 	Activation Activation
+	Base       Activation
 	Void       bool
 }
 

@@ -192,7 +192,11 @@ func (s *script) input(t *testing.T, line string) sessions.Input {
 		return sessions.Started{Conn: a.conn(), Attempt: attempt(a.plain[1]), StartToClose: a.duration("limit"), Heartbeat: a.duration("heartbeat")}
 	case "not-started":
 		if strings.Contains(a.plain[1], "#") {
-			return sessions.ActivationNotStarted{Conn: a.conn(), Activation: activation(a.plain[1]), Void: a.named["void"] != ""}
+			in := sessions.ActivationNotStarted{Conn: a.conn(), Activation: activation(a.plain[1]), Void: a.named["void"] != ""}
+			if base, ok := a.named["base"]; ok {
+				in.Base = activation(base)
+			}
+			return in
 		}
 		return sessions.NotStarted{Conn: a.conn(), Attempt: attempt(a.plain[1]), Void: a.named["void"] != ""}
 	case "heartbeat":
