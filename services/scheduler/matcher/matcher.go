@@ -69,7 +69,7 @@ type Matcher struct {
 
 	sessions map[events.SessionID]*session
 	workers  map[events.WorkerID]*worker
-	claims   map[ID]claim
+	claims   claims
 	live     map[events.RunID]home
 }
 
@@ -77,7 +77,7 @@ type Matcher struct {
 func New(l Limits) *Matcher {
 	return &Matcher{
 		limits: l.withDefaults(), entries: make(map[ID]*entry), pruneAt: minPrune, wakes: heap{order: byWake},
-		sessions: make(map[events.SessionID]*session), workers: make(map[events.WorkerID]*worker), claims: make(map[ID]claim),
+		sessions: make(map[events.SessionID]*session), workers: make(map[events.WorkerID]*worker), claims: newClaims(maxClaims),
 		live: make(map[events.RunID]home),
 	}
 }
@@ -97,8 +97,8 @@ func (m *Matcher) add(now events.Time, item Item, fresh bool) (held bool) {
 		e.fresh = true
 		e.lane.fresh++
 	}
-	if c, ok := m.claims[id]; ok && !item.before(c) { // else it is of an attempt that is still to be opened
-		delete(m.claims, id)
+	if c, ok := m.claims.get(id); ok && !item.before(c) { // else it is of an attempt that is still to be opened
+		m.claims.drop(id)
 		if s := m.sessions[c.session]; s != nil && c.attempt == item.Attempt() && c.activation == item.activation() {
 			if c.worker != "" {
 				m.hold(e, s, c.worker)
@@ -124,11 +124,11 @@ func (m *Matcher) Close(id ID) (item Item, ok bool) {
 // Ended forgets where a run was live and who claimed what of it.
 func (m *Matcher) Ended(run events.RunID) {
 	m.setLive(run, nil)
-	delete(m.claims, ID{Run: run})
+	m.claims.drop(ID{Run: run})
 }
 
 // Disclaim forgets that a worker was said to hold a task that is closed now.
-func (m *Matcher) Disclaim(id ID) { delete(m.claims, id) }
+func (m *Matcher) Disclaim(id ID) { m.claims.drop(id) }
 
 // Has reports whether an item is in memory, waiting or held.
 func (m *Matcher) Has(id ID) bool { return m.entries[id] != nil }

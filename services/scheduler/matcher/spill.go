@@ -32,7 +32,7 @@ func (m *Matcher) Saved(id ID, horizon events.Time) (gone bool) {
 // Load offers an item that the index has and whose time has come near. It is not taken when its lane is full.
 func (m *Matcher) Load(now events.Time, item Item) (taken, held bool) {
 	l := m.lane(item.Kind(), item.queue(), item.name())
-	if _, claimed := m.claims[item.ID()]; !claimed && (l.spilled > 0 || l.waiting >= m.room()) {
+	if !m.claims.has(item.ID()) && (l.spilled > 0 || l.waiting >= m.room()) {
 		m.spill(l, rank{ready: item.Start()})
 		return false, false
 	}
@@ -115,7 +115,7 @@ func (m *Matcher) BeginSweep() {
 // Refill offers an item of a sweep that is not in memory. It is not taken while its lane is full.
 func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
 	l := m.lane(item.Kind(), item.queue(), item.name())
-	if _, claimed := m.claims[item.ID()]; !claimed && l.waiting >= m.room() {
+	if !m.claims.has(item.ID()) && l.waiting >= m.room() {
 		if l.left++; l.left == 1 {
 			l.leftFirst = rank{ready: item.Start()}
 		}

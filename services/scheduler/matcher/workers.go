@@ -33,7 +33,6 @@ type session struct {
 	id      events.SessionID
 	workers []*worker
 	held    list.List // of *entry, in the order in which they were given
-	claimed []ID      // what its workers said to hold before it was seen open
 }
 
 type worker struct {
@@ -57,15 +56,6 @@ func (w *worker) offers(k Kind, name string) bool {
 	return ok
 }
 
-// claim says that a worker holds something the matcher has not seen open yet or, without a worker, that the session does not
-// take what it will be offered.
-type claim struct {
-	session    events.SessionID
-	worker     events.WorkerID
-	attempt    events.Attempt
-	activation uint64
-}
-
 // before reports whether an attempt is older than the claimed one of the same task or run.
 func (h Held) before(c claim) bool {
 	return h.Activation < c.activation || h.Activation == c.activation && h.Attempt < c.attempt
@@ -78,10 +68,6 @@ func claimOf(id events.SessionID, h Held) claim {
 func (i Item) before(c claim) bool {
 	return Held{Activation: i.activation(), Attempt: i.Attempt()}.before(c)
 }
-
-// maxClaims bounds what workers may say to hold before it is seen open. What is above may be delivered twice, as after a
-// loss.
-const maxClaims = 1_000_000
 
 // Join adds a worker, or changes one of the same session. A worker known from another session has moved: it begins without
 // credits, and what it was given there stays with that session.
@@ -162,11 +148,7 @@ func (m *Matcher) Gone(now events.Time, id events.SessionID) {
 		m.remove(now, s.workers[0])
 	}
 	delete(m.sessions, id)
-	for _, key := range s.claimed {
-		if m.claims[key].session == id {
-			delete(m.claims, key)
-		}
-	}
+	m.claims.dropAll(id)
 	for at := s.held.Front(); at != nil && !mutant.On(mutant.VanishedGatewayKeepsWork); at = s.held.Front() {
 		m.giveBack(now, at.Value.(*entry))
 	}
@@ -200,11 +182,9 @@ func (m *Matcher) Running(id events.SessionID, h Held) (known bool) {
 // claim remembers what a session said of an attempt that is not open here yet, unless somebody has a later one.
 func (m *Matcher) claim(s *session, h Held) {
 	key := ID{Run: h.Run, Step: h.Step}
-	if old, ok := m.claims[key]; ok && h.before(old) || len(m.claims) >= maxClaims {
-		return
+	if old, ok := m.claims.get(key); !ok || !h.before(old) {
+		m.claims.put(key, claimOf(s.id, h))
 	}
-	m.claims[key] = claimOf(s.id, h)
-	s.claimed = append(s.claimed, key)
 }
 
 // Refuse gives up a session's first choice of an attempt: anybody may have it at once. Known or not, it is never an error.
