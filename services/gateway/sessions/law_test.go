@@ -1,7 +1,10 @@
 package sessions_test
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,6 +144,7 @@ func TestWorkIsNeverLost(t *testing.T) {
 		workers := map[events.WorkerID]*place{"w1": {}, "w2": {}}
 		conn := sessions.Conn(0)
 		open := map[sessions.Attempt]bool{} // delivered and not settled
+		told := map[sessions.Attempt]bool{} // the schedulers know who has it
 		var pendingN []uint64
 		step := events.Step(0)
 		var turn func(in ...sessions.Input)
@@ -173,7 +177,10 @@ func TestWorkIsNeverLost(t *testing.T) {
 							s.credit[c.Worker] += c.Tasks
 						}
 					}
-					for _, h := range out.Returned {
+					for _, h := range out.Running {
+						told[sessions.Attempt{WorkflowID: "w", Task: events.TaskID{Run: h.RunID, Step: h.Step}, Attempt: h.Attempt}] = true
+					}
+					for _, h := range slices.Concat(out.Returned, out.Refused) {
 						delete(open, sessions.Attempt{WorkflowID: "w", Task: events.TaskID{Run: h.RunID, Step: h.Step}, Attempt: h.Attempt})
 					}
 				}
@@ -194,8 +201,23 @@ func TestWorkIsNeverLost(t *testing.T) {
 				w.has = map[sessions.Attempt]bool{}
 			}
 			w.conn, w.up = conn, true
-			turn(sessions.Join{Conn: conn, Worker: sessions.Worker{Namespace: "default", ID: id, Queue: "q"}, Tasks: held},
-				sessions.Grant{Conn: conn, Tasks: 3 - len(w.has)})
+			run := events.MakeRunID(int64(conn), [10]byte{})
+			turn(sessions.Join{Conn: conn, Worker: sessions.Worker{
+				Namespace: "default", ID: id, Queue: "q", Tasks: []sessions.Offer{{Name: "Pay"}}, TaskSlots: 3,
+			}, Tasks: held}, sessions.Grant{Conn: conn, Tasks: 3 - len(w.has)}, sessions.ActivationDone{
+				Conn: conn, Activation: sessions.Activation{WorkflowID: "w", RunID: run, Activation: 1, Attempt: 1}, Live: true, Command: events.ReportProgress{},
+			})
+		}
+		handed := func(w *place) {
+			for _, h := range hands {
+				if h.Conn != w.conn || !w.up {
+					continue
+				}
+				a := sessions.Attempt{WorkflowID: "w", Task: h.Delivery.Task.Task, Attempt: h.Delivery.Task.Attempt}
+				w.has[a] = true
+				turn(sessions.Started{Conn: h.Conn, Attempt: a, StartToClose: time.Hour})
+			}
+			hands = nil
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"join": func(t *rapid.T) {
@@ -224,16 +246,35 @@ func TestWorkIsNeverLost(t *testing.T) {
 				s.credit[id]--
 				step++
 				a := sessions.Attempt{WorkflowID: "w", Task: events.TaskID{Run: runOf("r1"), Step: step}, Attempt: 1}
-				open[a] = true
+				open[a], told[a] = true, true
 				turn(sessions.Delivery{Worker: id, Number: 1, Task: &events.OpenTask{Namespace: "default", WorkflowID: "w", Task: a.Task, Attempt: 1}})
-				for _, h := range hands {
-					if h.Conn != w.conn || !w.up {
-						continue
+				handed(w)
+			},
+			"offer": func(t *rapid.T) {
+				_, w := pick(t)
+				step++
+				a := sessions.Attempt{WorkflowID: "w", Task: events.TaskID{Run: events.MakeRunID(int64(w.conn), [10]byte{}), Step: step}, Attempt: 1}
+				open[a] = true
+				turn(sessions.Recorded{Record: &events.Record{
+					Header: events.Header{Namespace: "default", WorkflowID: "w", RunID: a.Task.Run, Time: now, Seq: 1, First: 1},
+					Events: []events.Event{events.TaskScheduled{Step: step, Name: "Pay", Queue: "q", OfferTo: 7, OfferUntil: now.Add(events.OfferFor)}},
+				}})
+				handed(w)
+			},
+			"give away what was offered": func(t *rapid.T) {
+				id, to := pick(t)
+				_, from := pick(t)
+				held := slices.SortedFunc(maps.Keys(from.has), func(a, b sessions.Attempt) int { return cmp.Compare(a.Task.Step, b.Task.Step) })
+				for _, a := range held {
+					if open[a] && !told[a] && s.credit[id] > 0 {
+						s.credit[id]--
+						turn(sessions.Delivery{Worker: id, Number: 1, Task: &events.OpenTask{Namespace: "default", WorkflowID: "w", Task: a.Task, Attempt: 1}})
+						if len(hands) > 0 {
+							t.Fatalf("%v is with two workers", a)
+						}
+						handed(to)
 					}
-					w.has[a] = true
-					turn(sessions.Started{Conn: h.Conn, Attempt: a, StartToClose: time.Hour})
 				}
-				hands = nil
 			},
 			"finish": func(t *rapid.T) {
 				_, w := pick(t)
@@ -263,11 +304,22 @@ func TestWorkIsNeverLost(t *testing.T) {
 			"wait": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 6).Draw(t, "seconds")) * time.Second)
 				turn()
-			},
-			"": func(t *rapid.T) {
 				for id, w := range workers {
 					if w.up && s.credit[id]+len(w.has) != 3 {
 						t.Fatalf("%s has %d places granted and %d attempts, together not 3", id, s.credit[id], len(w.has))
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				for id, w := range workers {
+					untold := 0
+					for a := range w.has {
+						if !told[a] {
+							untold++
+						}
+					}
+					if taken := s.credit[id] + len(w.has); w.up && (taken < 3 || taken > 3+untold) {
+						t.Fatalf("%s has %d places granted and %d attempts, %d of them untold: not 3", id, s.credit[id], len(w.has), untold)
 					}
 					if !w.up && s.credit[id] != 0 {
 						t.Fatalf("%s is away and has %d places", id, s.credit[id])
