@@ -33,7 +33,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 	own, err := engine.New(engine.Deps{
 		Log: log, Runs: s.store.RunStore(), Archive: s.store.Archive(), Blobs: blobs, Clock: now,
 		Logger: o.Log.With(slog.String("service", "engine")), Observer: observed,
-	}, engine.Options{Cluster: s.store.Format().Cluster, Retention: o.RetentionHistory})
+	}, engine.Options{Cluster: s.store.Format().Cluster, Retention: o.RetentionHistory, Readers: []string{scheduler.Holder, projector.Holder}})
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (a *auditor) told(c *client, e events.Event, status events.Status) {
 
 // settle lets readers come to the end of the log.
 func (w *world) settle() {
-	w.calm = true
+	w.calm, w.crashIn = true, 0 // a crash that the storm has left behind would not be mended here
 	if w.server == nil {
 		return
 	}

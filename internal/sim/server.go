@@ -37,7 +37,7 @@ func (w *world) startServer() {
 	}
 	e, err := engine.New(engine.Deps{
 		Log: s.log, Runs: tapRuns{w.store.RunStore(), s}, Archive: w.store.Archive(), Blobs: w.store.Blobs(), Clock: virtualClock{w}, Logger: w.logger,
-	}, engine.Options{CachedRuns: w.tuning.cachedRuns, Batch: w.tuning.batch, FlushEvery: w.tuning.flushEvery})
+	}, engine.Options{CachedRuns: w.tuning.cachedRuns, Batch: w.tuning.batch, FlushEvery: w.tuning.flushEvery, Readers: []string{scheduler.Holder, projector.Holder}})
 	if err != nil {
 		panic(err) // the options are made here
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -85,10 +86,28 @@ func (p *partition) flush(ctx context.Context) error {
 	p.evict()
 	before := p.checkpoint
 	p.checkpoint = p.seq + 1
+	held, err := p.heldByAll()
+	if err != nil || !held {
+		return err
+	}
 	if err := p.deps.Log.Trim(p.id, before); err != nil {
 		return fmt.Errorf("trimming partition %d: %w", p.id, err)
 	}
 	return nil
+}
+
+// heldByAll reports whether every reader that must hold the partition does.
+func (p *partition) heldByAll() (bool, error) {
+	for _, reader := range p.options.Readers {
+		at, err := p.deps.Log.Holds(reader)
+		if err != nil {
+			return false, fmt.Errorf("the hold of %s: %w", reader, err)
+		}
+		if !slices.ContainsFunc(at, func(at journal.Position) bool { return at.Partition == p.id }) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // sortChanges orders rows, so that what is written does not depend on chance.

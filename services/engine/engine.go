@@ -75,6 +75,9 @@ type Options struct {
 	// FlushEvery is how long rows wait to be written while there are fewer than 10,000 records since the last ones; default
 	// 10 s. A recovery folds the records of that time.
 	FlushEvery time.Duration
+	// Readers are the names of those without whose hold on a partition nothing of it is trimmed: a reader that has not begun
+	// yet, or whose first hold a power cut took, still needs its beginning. None by default.
+	Readers []string
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -312,6 +312,28 @@ func TestLogIsTrimmedBehindTheCheckpointBefore(t *testing.T) {
 	equal(t, "history", d.history(0), "RunStarted ActivationScheduled")
 }
 
+// A reader that has not begun needs the beginning of the log still: nothing is trimmed before it holds its place.
+func TestNothingIsTrimmedBeforeItsReadersHold(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t)
+	d.core.options.Readers = []string{"slow", "quick"}
+	first := func() events.Seq {
+		for n := range 3 {
+			d.do(start(n + 1))
+			d.must(d.core.flush(t.Context()))
+		}
+		first, _ := d.store.Journal().Bounds(0)
+		return first
+	}
+	hold := func(reader string) {
+		d.must(d.store.Journal().Hold(reader, []journal.Position{{Partition: 0, Next: 3}}))
+	}
+	hold("quick")
+	equal(t, "with one of two", first(), events.Seq(1))
+	hold("slow")
+	equal(t, "with both", first(), events.Seq(3))
+}
+
 func TestRowsOfAnotherStore(t *testing.T) {
 	t.Parallel()
 	d := newDriver(t)

@@ -245,14 +245,14 @@ func (p *Projector) hold(at []readmodel.Position) error {
 	for _, position := range at {
 		hold = append(hold, journal.Position{Partition: position.Partition, Next: position.Next})
 	}
-	if err := p.deps.Log.Hold(holder, hold); err != nil {
+	if err := p.deps.Log.Hold(Holder, hold); err != nil {
 		return fmt.Errorf("hold the log: %w", err)
 	}
 	return nil
 }
 
-// holder is the name of the projector's hold on the log.
-const holder = "projector"
+// Holder is the name of the projector's hold on the log.
+const Holder = "projector"
 
 // errRebuild ends a life of the projector that cannot go on with the model as it is.
 var errRebuild = errors.New("the read model has to be built anew")

@@ -15,8 +15,8 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// holder is the name of the scheduler's hold on the log.
-const holder = "scheduler"
+// Holder is the name of the scheduler's hold on the log.
+const Holder = "scheduler"
 
 // What one turn takes in at most, so that deliveries of one are not held up by the next.
 const (
@@ -52,7 +52,7 @@ func (s *Scheduler) Start(ctx context.Context) ([]journal.Position, error) {
 		s.mu.Unlock()
 		from = append(from, journal.Position{Partition: p.id, Next: next})
 	}
-	if err := s.deps.Log.Hold(holder, from); err != nil {
+	if err := s.deps.Log.Hold(Holder, from); err != nil {
 		return nil, fmt.Errorf("hold the log: %w", err)
 	}
 	return from, nil
@@ -176,7 +176,7 @@ func (s *Scheduler) keep(ctx context.Context, saves []Save) error {
 		if err := s.deps.Index.Save(ctx, save.Partition, save.Next, save.Puts, deletes); err != nil {
 			return fmt.Errorf("due index of partition %d: %w", save.Partition, err)
 		}
-		if err := s.deps.Log.Hold(holder, []journal.Position{{Partition: save.Partition, Next: save.Next}}); err != nil {
+		if err := s.deps.Log.Hold(Holder, []journal.Position{{Partition: save.Partition, Next: save.Next}}); err != nil {
 			return fmt.Errorf("hold the log: %w", err)
 		}
 	}
