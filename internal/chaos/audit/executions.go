@@ -95,8 +95,9 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		if t.timedOut(before.Attempt) && x.Attempt > before.Attempt || t.IsStep && run.Refused > 0 {
 			continue
 		}
-		// An attempt that timed out while its worker was stopped may begin after the next one, when that worker goes on.
-		late := x.Attempt < before.Attempt && t.timedOut(x.Attempt) && faults.between(x.Worker, before.Begin-underway(before), x.Begin)
+		// A worker that was stopped with an attempt it had not begun may begin it after the attempt was given to another or timed
+		// out, when it goes on.
+		late := x.Attempt <= before.Attempt && faults.stopped(x.Worker, before.Begin)
 		if !late && !faults.between(before.Worker, before.Begin-underway(before), x.Begin) {
 			found = append(found, Violation{RuleExecution, where, fmt.Sprintf(
 				"attempt %d began in worker %s (end %d, failed %v), and attempt %d %v later in worker %s, but neither that worker nor the server was killed or stopped",
@@ -139,6 +140,11 @@ func (f faults) between(worker string, from, to int64) bool {
 		}
 	}
 	return false
+}
+
+// stopped reports whether a worker was stopped at a moment, and went on later.
+func (f faults) stopped(worker string, at int64) bool {
+	return slices.ContainsFunc(f[worker], func(one ledger.Fault) bool { return one.Pause && one.From <= at && one.To >= at })
 }
 
 type nanoseconds int64
