@@ -10,7 +10,7 @@ import (
 
 // heapRoom is how much a server allocates at least from one garbage collection to the next. The runtime's own rule, to
 // collect when the heap has doubled, makes a busy server with little in memory collect several times a second.
-const heapRoom = 64 << 20
+const heapRoom = 128 << 20
 
 var heapOnce sync.Once
 
