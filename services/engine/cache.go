@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -201,7 +202,7 @@ func (p *partition) evict() {
 			clean = append(clean, e)
 		}
 	}
-	slices.SortFunc(clean, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(clean, func(a, b *entry) int { return cmp.Or(cmp.Compare(a.seq, b.seq), bytes.Compare(a.id[:], b.id[:])) })
 	for _, e := range clean[:min(over, len(clean))] {
 		delete(p.runs, e.id)
 	}

@@ -163,6 +163,10 @@ func (m *Model) note() (some bool, err error) {
 	if err != nil || wal.count == 0 {
 		return false, err
 	}
+	// The sums name the log: after a power cut it must be there if they are.
+	if err := syncLog(m.path); err != nil {
+		return false, err
+	}
 	next := m.sums.moved(wal)
 	if err := next.save(m.path); err != nil {
 		return false, err

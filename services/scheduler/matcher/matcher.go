@@ -213,11 +213,17 @@ func (m *Matcher) Doubt(now events.Time) {
 // endOffer lets anybody have what a session has the first choice of.
 func (m *Matcher) endOffer(now events.Time, e *entry) {
 	e.refused = true
-	if e.session == nil && e.home == nil && e.slot[byWake] >= 0 && e.Start() <= now {
-		m.wakes.remove(e)
-		e.lane.later--
-		m.line(now, e)
+	if e.session != nil || e.home != nil || e.slot[byWake] < 0 {
+		return
 	}
+	m.wakes.remove(e)
+	if start := e.Start(); start > now {
+		e.wake = start
+		m.wakes.push(e)
+		return
+	}
+	e.lane.later--
+	m.line(now, e)
 }
 
 // line puts an entry that may start into the line it is served from.
