@@ -123,7 +123,7 @@ var catalogue = [...]Mutant{
 	},
 	{
 		OfferNeverTold, "offer-never-told", "A gateway never tells the schedulers of what it took the direct way.",
-		"services/gateway/sessions/offer.go", "an attempt is held by one worker at a time",
+		"services/gateway/sessions/lasting.go", "an attempt is held by one worker at a time",
 	},
 	{
 		LostTreatedAsKept, "lost-treated-as-kept", "A command whose append was lost counts as durable and is not sent again.",

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/continuo-dev/continuo/internal/clock/clocktest"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
