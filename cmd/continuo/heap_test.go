@@ -8,7 +8,7 @@ import (
 
 func TestGarbageIsCollectedLaterWhileTheHeapIsSmall(t *testing.T) {
 	t.Parallel()
-	for live, want := range map[uint64]int{0: 6400, 1 << 20: 6400, 16 << 20: 400, 30 << 20: 200, 64 << 20: 100, 1 << 40: 100} {
+	for live, want := range map[uint64]int{0: 12800, 1 << 20: 12800, 16 << 20: 800, 60 << 20: 200, 128 << 20: 100, 1 << 40: 100} {
 		if got := collectAt(live); got != want {
 			t.Errorf("with %d bytes in use the heap grows by %d %%, want %d", live, got, want)
 		}
