@@ -221,4 +221,81 @@ var catalogue = [...]Mutant{
 		CancelledEndsAsFailed, "cancelled-ends-as-failed", "A run whose code ends because it was cancelled counts as failed.",
 		"pkg/sdk/flow/workflow.go", "a run that was cancelled ends as cancelled",
 	},
+
+	{
+		StaleRecordsAccepted, "stale-records-accepted", "Records of an owner that has been replaced are accepted.",
+		"internal/brokerlog/fold/state.go", "a zombie confirms nothing",
+	},
+	{
+		StaleOpeningAccepted, "stale-opening-accepted", "An opening counts although its epoch is not above the current one.",
+		"internal/brokerlog/fold/state.go", "epochs never fall",
+	},
+	{
+		RepeatedFrameAccepted, "repeated-frame-accepted", "A frame that was read before is accepted again.",
+		"internal/brokerlog/fold/state.go", "a record is in the journal once",
+	},
+	{
+		GapAccepted, "gap-accepted", "A frame is accepted although an append before it failed.",
+		"internal/brokerlog/fold/state.go", "sequence numbers have no gaps",
+	},
+	{
+		EveryGapHalts, "every-gap-halts", "A gap halts the partition although nobody had read what is missing.",
+		"internal/brokerlog/fold/state.go", "a failed append costs an ownership, not the partition",
+	},
+	{
+		LostRecordsUnnoticed, "lost-records-unnoticed", "Records that an owner had read back may be missing.",
+		"internal/brokerlog/fold/state.go", "a real loss halts",
+	},
+	{
+		LostOpeningUnnoticed, "lost-opening-unnoticed", "Records of an epoch whose opening is missing are skipped.",
+		"internal/brokerlog/fold/state.go", "a real loss halts",
+	},
+	{
+		ReusedNumbersUnnoticed, "reused-numbers-unnoticed", "A reader that knows more than the log goes on.",
+		"internal/brokerlog/fold/state.go", "a real loss halts",
+	},
+	{
+		OpeningNotAwaited, "opening-not-awaited", "An owner appends records before it has read its opening back.",
+		"internal/brokerlog/fold/writer.go", "one owner confirms",
+	},
+	{
+		OthersOpeningTaken, "others-opening-taken", "An owner takes another's opening of the same epoch for its own.",
+		"internal/brokerlog/fold/writer.go", "one owner confirms",
+	},
+	{
+		RepeatedCommandTaken, "repeated-command-taken", "A forwarded command is handled each time it comes.",
+		"internal/brokerlog/fold/command.go", "a command is done once",
+	},
+	{
+		EarlyCommandTaken, "early-command-taken", "A forwarded command is handled before the one that precedes it.",
+		"internal/brokerlog/fold/command.go", "no command is lost between partitions",
+	},
+	{
+		LostCommandUnnoticed, "lost-command-unnoticed", "A forwarded command that was in the log may be missing.",
+		"internal/brokerlog/fold/command.go", "a real loss is told",
+	},
+	{
+		OldSendingCounts, "old-sending-counts", "The acknowledgement of an earlier sending moves the cursor.",
+		"internal/brokerlog/fold/forward.go", "no command is lost between partitions",
+	},
+	{
+		FailedForwardSkipped, "failed-forward-skipped", "A forwarded command whose append failed is not sent again.",
+		"internal/brokerlog/fold/forward.go", "no command is lost between partitions",
+	},
+	{
+		ForwardCheckpointAhead, "forward-checkpoint-ahead", "A forwarder's checkpoint includes commands that are not acknowledged.",
+		"internal/brokerlog/fold/forward.go", "no command is lost between partitions",
+	},
+	{
+		CheckpointForgetsBroken, "checkpoint-forgets-broken", "A checkpoint does not say that the owner is broken.",
+		"internal/brokerlog/fold/checkpoint.go", "all readers accept the same",
+	},
+	{
+		CheckpointForgetsTaken, "checkpoint-forgets-taken", "A checkpoint does not say which forwarded commands are handled.",
+		"internal/brokerlog/fold/checkpoint.go", "a command is done once",
+	},
+	{
+		FrameChecksumIgnored, "frame-checksum-ignored", "The checksum of a message is not compared.",
+		"internal/brokerlog/fold/bytes.go", "damage is detected, never read",
+	},
 }

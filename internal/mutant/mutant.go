@@ -92,4 +92,26 @@ const (
 	ActivationRunsTwice
 	UnackedResultForgotten
 	CancelledEndsAsFailed
+
+	// internal/brokerlog/fold: the journal over a plain log.
+
+	StaleRecordsAccepted
+	StaleOpeningAccepted
+	RepeatedFrameAccepted
+	GapAccepted
+	EveryGapHalts
+	LostRecordsUnnoticed
+	LostOpeningUnnoticed
+	ReusedNumbersUnnoticed
+	OpeningNotAwaited
+	OthersOpeningTaken
+	RepeatedCommandTaken
+	EarlyCommandTaken
+	LostCommandUnnoticed
+	OldSendingCounts
+	FailedForwardSkipped
+	ForwardCheckpointAhead
+	CheckpointForgetsBroken
+	CheckpointForgetsTaken
+	FrameChecksumIgnored
 )
