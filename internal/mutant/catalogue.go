@@ -255,6 +255,10 @@ var catalogue = [...]Mutant{
 		"internal/brokerlog/fold/state.go", "a real loss halts",
 	},
 	{
+		SecondOwnerUnnoticed, "second-owner-unnoticed", "Records of a second owner of one epoch are skipped.",
+		"internal/brokerlog/fold/state.go", "a real loss halts",
+	},
+	{
 		OpeningNotAwaited, "opening-not-awaited", "An owner appends records before it has read its opening back.",
 		"internal/brokerlog/fold/writer.go", "one owner confirms",
 	},

@@ -103,6 +103,7 @@ const (
 	LostRecordsUnnoticed
 	LostOpeningUnnoticed
 	ReusedNumbersUnnoticed
+	SecondOwnerUnnoticed
 	OpeningNotAwaited
 	OthersOpeningTaken
 	RepeatedCommandTaken

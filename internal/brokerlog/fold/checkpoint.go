@@ -20,6 +20,7 @@ import (
 //	      …      1  flags: 1 the owner is broken
 //	      …     20  at
 //	      …     20  in
+//	      …   1+8n  owners of former epochs, the oldest first
 //	      …  2+10n  taken, sent, forwarded: three lists of partition 2, n 8
 //	      …    6*8  messages accepted, opened, duplicate, stale, late, foreign
 func AppendCheckpoint(dst []byte, s *State, forwarded []Counter) []byte {
@@ -36,6 +37,10 @@ func AppendCheckpoint(dst []byte, s *State, forwarded []Counter) []byte {
 	}
 	dst = append(dst, flags)
 	dst = appendPosition(appendPosition(dst, s.at), s.in)
+	dst = append(dst, byte(len(s.past)))
+	for _, id := range s.past {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(id))
+	}
 	taken := s.taken
 	if mutant.On(mutant.CheckpointForgetsTaken) {
 		taken = nil
@@ -59,6 +64,9 @@ func DecodeCheckpoint(b []byte) (*State, []Counter, error) {
 	flags := in.u8()
 	s.broken = flags&1 != 0
 	s.at, s.in = in.position(), in.position()
+	for range in.u8() {
+		s.past = append(s.past, events.OwnerID(in.u64()))
+	}
 	var forwarded counters
 	for _, list := range [...]*counters{&s.taken, &s.sent, &forwarded} {
 		if *list, err = in.counters(); err != nil {
@@ -76,6 +84,8 @@ func DecodeCheckpoint(b []byte) (*State, []Counter, error) {
 		return nil, nil, damaged("a checkpoint has unknown flags %#x", flags)
 	case s.base > s.seq, (s.epoch == 0) != (s.owner == 0), s.epoch == 0 && s.seq > 0:
 		return nil, nil, damaged("a checkpoint of epoch %d, owner %d has base %d and seq %d", s.epoch, s.owner, s.base, s.seq)
+	case len(s.past) > MaxPast, len(s.past) > 0 && uint64(len(s.past)) >= s.epoch:
+		return nil, nil, damaged("a checkpoint of epoch %d has %d owners before it", s.epoch, len(s.past))
 	case s.epoch > 0 && s.log.validate() != nil:
 		return nil, nil, s.log.validate()
 	case s.epoch == 0 && s.log != Identity{}:

@@ -71,7 +71,7 @@ func (h *Halt) what() string {
 		return fmt.Sprintf("records %d…%d were in the log and the owner of epoch %d did not find them, so that their numbers are used again: %s",
 			h.From, h.To, h.Epoch, restore)
 	case TwoOwners:
-		return fmt.Sprintf("owners %d and %d both have opened epoch %d, so an opening was lost in between: %s", h.Owners[0], h.Owners[1], h.Epoch, restore)
+		return fmt.Sprintf("owners %d and %d both have opened epoch %d, so the log has lost what one of them had read: %s", h.Owners[0], h.Owners[1], h.Epoch, restore)
 	case Overlap:
 		return fmt.Sprintf("the frame of records %d…%d in epoch %d overlaps record %d, the last one: %s", h.From, h.To, h.Epoch, h.Known, program)
 	case BadCounter:

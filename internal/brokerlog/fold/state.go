@@ -36,6 +36,9 @@ func (v Verdict) String() string {
 	return names[v]
 }
 
+// MaxPast is of how many former epochs a reader remembers the owner.
+const MaxPast = 32
+
 // State is what a reader knows after the messages it has read of one partition's events log. It is the whole rule of what is
 // in the journal. The zero value is of no use; see [NewState] and [DecodeCheckpoint].
 type State struct {
@@ -43,13 +46,14 @@ type State struct {
 	log       Identity // zero before the first opening
 	epoch     uint64
 	owner     events.OwnerID
-	base      events.Seq // the last record before the current epoch
-	seq       events.Seq // the last accepted record
-	broken    bool       // an append of the current owner failed
-	at        Position   // of the last message read
-	in        Position   // of the last command handled
-	taken     counters   // commands handled, by source
-	sent      counters   // commands given out, by destination
+	past      []events.OwnerID // of the epochs before the current one, at most MaxPast, the newest last
+	base      events.Seq       // the last record before the current epoch
+	seq       events.Seq       // the last accepted record
+	broken    bool             // an append of the current owner failed
+	at        Position         // of the last message read
+	in        Position         // of the last command handled
+	taken     counters         // commands handled, by source
+	sent      counters         // commands given out, by destination
 	counts    [verdicts]uint64
 	halt      *Halt
 }
@@ -60,7 +64,7 @@ func NewState(p events.Partition) *State { return &State{partition: p} }
 // Clone returns a copy that shares nothing.
 func (s *State) Clone() *State {
 	c := *s
-	c.taken, c.sent = slices.Clone(s.taken), slices.Clone(s.sent)
+	c.taken, c.sent, c.past = slices.Clone(s.taken), slices.Clone(s.sent), slices.Clone(s.past)
 	return &c
 }
 
@@ -120,7 +124,7 @@ func (s *State) Read(m Message) (Verdict, Frame) {
 	}
 	switch v {
 	case Opened:
-		s.log, s.epoch, s.owner, s.base, s.broken = f.Log, f.Epoch, f.Owner, s.seq, false
+		s.open(&f)
 	case Accepted:
 		s.take(&f)
 	case Late:
@@ -135,7 +139,8 @@ func (s *State) Read(m Message) (Verdict, Frame) {
 // judge is the accept rule. It changes nothing.
 //
 // In a log that lost nothing, whoever wrote a frame had read no more than what lies before it: so a frame whose owner had
-// confirmed more than this reader accepted is a loss. So are records in an epoch whose opening is not there.
+// confirmed more than this reader accepted is a loss. So are records in an epoch whose opening is not there, and epochs that
+// do not follow each other.
 func (s *State) judge(f *Frame) (Verdict, *Halt) {
 	if f.Open {
 		return s.judgeOpening(f)
@@ -146,10 +151,10 @@ func (s *State) judge(f *Frame) (Verdict, *Halt) {
 		return Halted, &Halt{Reason: LostOpening, Epoch: f.Epoch}
 	case f.Epoch < s.epoch && f.Confirmed > s.base:
 		return Halted, s.lost(s.base+1, f)
+	case s.ownerOf(f.Epoch) != f.Owner && s.ownerOf(f.Epoch) != 0 && !mutant.On(mutant.SecondOwnerUnnoticed):
+		return Halted, &Halt{Reason: TwoOwners, Epoch: f.Epoch, Owners: [2]events.OwnerID{s.ownerOf(f.Epoch), f.Owner}}
 	case f.Epoch != s.epoch && !mutant.On(mutant.StaleRecordsAccepted):
 		return Stale, nil
-	case f.Owner != s.owner && f.Epoch == s.epoch:
-		return Halted, &Halt{Reason: TwoOwners, Epoch: f.Epoch, Owners: [2]events.OwnerID{s.owner, f.Owner}}
 	case f.Confirmed < s.base && f.Epoch == s.epoch && !mutant.On(mutant.ReusedNumbersUnnoticed):
 		return Halted, &Halt{Reason: ReusedNumbers, Epoch: f.Epoch, From: f.Confirmed + 1, To: s.base}
 	case f.Confirmed > s.seq && !mutant.On(mutant.LostRecordsUnnoticed):
@@ -176,8 +181,31 @@ func (s *State) judgeOpening(f *Frame) (Verdict, *Halt) {
 		return Duplicate, nil
 	case f.Epoch <= s.epoch && !mutant.On(mutant.StaleOpeningAccepted):
 		return Stale, nil
+	case f.Epoch > s.epoch+1 && !mutant.On(mutant.LostOpeningUnnoticed):
+		return Halted, &Halt{Reason: LostOpening, Epoch: s.epoch + 1}
 	}
 	return Opened, nil
+}
+
+// ownerOf returns the owner of an epoch up to the current one, 0 when it is not remembered.
+func (s *State) ownerOf(epoch uint64) events.OwnerID {
+	back := s.epoch - epoch
+	switch {
+	case back == 0:
+		return s.owner
+	case back <= uint64(len(s.past)):
+		return s.past[uint64(len(s.past))-back]
+	}
+	return 0
+}
+
+// open begins an epoch.
+func (s *State) open(f *Frame) {
+	if s.epoch > 0 {
+		s.past = append(s.past, s.owner)
+		s.past = s.past[max(0, len(s.past)-MaxPast):]
+	}
+	s.log, s.epoch, s.owner, s.base, s.broken = f.Log, f.Epoch, f.Owner, s.seq, false
 }
 
 func (s *State) lost(from events.Seq, f *Frame) *Halt {
