@@ -98,6 +98,12 @@ var importTable = []row{
 		why:      "a port knows no other port and no maker",
 	},
 	{
+		packages: []string{"internal/brokerlog"},
+		may:      []string{"std", "pkg/events", "internal/brokerlog/fold"},
+		never:    slices.Concat(stores, grpc),
+		why:      "a port knows no other port and no maker; its positions are those that the fold keeps",
+	},
+	{
 		packages: ports,
 		may:      []string{"std", "pkg/events"},
 		never:    slices.Concat(stores, grpc),

@@ -39,6 +39,7 @@ var (
 type Writer struct {
 	state  *State
 	id     events.OwnerID
+	log    Identity
 	epoch  uint64 // 0 before Open
 	active bool
 	err    error
@@ -101,7 +102,7 @@ func (w *Writer) Err() error { return w.err }
 func (w *Writer) Next() events.Seq { return w.next }
 
 // Confirmed returns the last record that was read back as accepted: it and all before it are in every reading of the journal
-// for ever. Records above it may yet come to nothing.
+// for ever. It says so of the writer's own while Err is nil; records above it may yet come to nothing.
 func (w *Writer) Confirmed() events.Seq { return w.state.seq }
 
 // InFlight returns how many appends have not been read back.
@@ -122,7 +123,7 @@ func (w *Writer) Open(log Identity) ([]byte, error) {
 			ErrForeign, w.state.log.Cluster, w.state.log.Partitions, log.Cluster, log.Partitions))
 		return nil, w.err
 	}
-	w.epoch = w.state.epoch + 1
+	w.log, w.epoch = log, w.state.epoch+1
 	if mutant.On(mutant.OpeningNotAwaited) {
 		w.activate()
 	}
@@ -188,12 +189,12 @@ func (w *Writer) Read(m Message) (Verdict, Frame) {
 		if !w.active {
 			w.activate()
 		}
+	case v == Opened && f.Log != w.log:
+		w.end(fmt.Errorf("%w: cluster %q with %d partitions was here first", ErrForeign, f.Log.Cluster, f.Log.Partitions))
 	case v == Opened:
 		w.end(fmt.Errorf("%w: owner %d in epoch %d", ErrSuperseded, f.Owner, f.Epoch))
 	case mine && v == Accepted:
 		w.confirm(&f, m.Body)
-	case mine && f.Open && v == Foreign:
-		w.end(fmt.Errorf("%w: cluster %q with %d partitions was here first", ErrForeign, w.state.log.Cluster, w.state.log.Partitions))
 	case mine && f.Open && v == Stale:
 		w.end(fmt.Errorf("%w: owner %d in epoch %d", ErrSuperseded, w.state.owner, w.state.epoch))
 	case mine && v == Late:

@@ -24,6 +24,7 @@ var users = map[string][]string{
 	"services/gateway/sessions":     {"services/gateway"},
 	"internal/journal/mailbox":      {"internal/adapter/memory"},
 	"internal/replay":               {"pkg/sdk/flow"},
+	"internal/brokerlog/fold":       {"internal/sim/fencing"},
 	"internal/adapter/memory":       {"services/engine", "services/scheduler"},
 	"services/projector":            {"internal/adapter/memory"},
 	"pkg/sdk/worker":                {"services/gateway"},

@@ -182,8 +182,8 @@ func (w *world) strike(p *part, o *owner, f *forwarder) {
 		}
 		w.trim(p)
 	case 12: // the link breaks, and the broker says so
-		o.conn.cut(w.r)
 		o.w.Fail(errAppend)
+		w.kill(o)
 	case 13: // the link breaks, and nobody is told
 		o.conn.cut(w.r)
 	case 10:
