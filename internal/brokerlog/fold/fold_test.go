@@ -15,23 +15,29 @@ import (
 
 var update = flag.Bool("update", false, "write golden bytes of messages that have none")
 
-// log is a random events log of one partition: a few owners, whose frames are repeated, lost and mixed. Losses of what
-// was confirmed are in it, too.
+// log is a random events log of one partition: owners that follow each other, whose frames are repeated, late and missing.
 func log(t *rapid.T) []fold.Message {
 	var all []fold.Message
+	s := fold.NewState(0)
 	for i := range rapid.IntRange(1, 40).Draw(t, "messages") {
-		f := &fold.Frame{
-			Epoch: uint64(rapid.IntRange(1, 4).Draw(t, "epoch")), Owner: events.OwnerID(rapid.IntRange(1, 2).Draw(t, "owner")),
-		}
-		first := rapid.IntRange(1, 8).Draw(t, "first")
-		f.Confirmed = events.Seq(rapid.IntRange(0, min(first-1, 3)).Draw(t, "confirmed"))
-		if f.Open = rapid.IntRange(0, 2).Draw(t, "kind") == 0; f.Open {
-			f.Log = ours
-		} else {
-			f.First, f.Count = events.Seq(first), uint32(rapid.IntRange(1, 2).Draw(t, "count"))
+		epoch, owner := s.Epoch()
+		f := &fold.Frame{Epoch: max(epoch, 1), Owner: max(owner, 1)}
+		switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
+		case epoch == 0 || kind < 2:
+			f.Open, f.Log, f.Owner = true, ours, events.OwnerID(rapid.IntRange(1, 3).Draw(t, "owner"))
+			f.Epoch = epoch + 1 - uint64(rapid.IntRange(0, min(1, int(epoch))).Draw(t, "behind"))
+			f.Epoch = max(f.Epoch, 1)
+			f.Confirmed = s.Seq() - min(s.Seq(), events.Seq(rapid.IntRange(0, 1).Draw(t, "unread")))
+		default:
+			first := s.Seq() + 1 + events.Seq(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2}).Draw(t, "gap"))
+			f.First = first - min(first-1, events.Seq(rapid.SampledFrom([]int{0, 0, 0, 2}).Draw(t, "again")))
+			f.Count = uint32(rapid.IntRange(1, 2).Draw(t, "count"))
+			f.Confirmed = min(s.Seq(), f.First-1)
 			f.Records = events.AppendFrame(nil, records(f.First, int(f.Count))...)
 		}
-		all = append(all, fold.Message{At: fold.Position{Segment: 1, Entry: uint64(i + 1)}, Body: fold.AppendFrame(nil, f)})
+		m := fold.Message{At: fold.Position{Segment: 1, Entry: uint64(i + 1)}, Body: fold.AppendFrame(nil, f)}
+		s.Read(m)
+		all = append(all, m)
 	}
 	return all
 }

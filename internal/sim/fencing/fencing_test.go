@@ -21,7 +21,7 @@ var schedules = flag.Int("schedules", 5_000, "how many schedules to simulate")
 //nolint:paralleltest // the test beside it chooses mutants for the whole process
 func TestFencing(t *testing.T) {
 	var sum fencing.Counts
-	done, bad, began := 0, 0, time.Now() //nolint:forbidigo // for people
+	done, bad, began := 0, 0, time.Now()
 	for seed := range uint64(*schedules) {
 		counts, violation := fencing.Run(seed)
 		sum.Add(counts)

@@ -11,8 +11,8 @@ import (
 
 const (
 	partitions = 3
-	clients    = 40 // commands that clients send, at most 64
-	ticks      = 1_500
+	clients    = 24 // commands that clients send, at most 64
+	ticks      = 700
 	hops       = 3 // of one command through partitions
 	rounds     = 20_000
 )
