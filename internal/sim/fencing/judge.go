@@ -114,19 +114,18 @@ func (w *world) compare(p *part, s *fold.State) {
 	}
 }
 
-// plant takes something away from copies of the logs. Each time, a reader must notice.
+// plant takes something away from copies of a partition's logs. Each time, a reader must notice.
 func (w *world) plant() {
-	for _, p := range w.parts {
-		if len(p.events.all) < 3 {
-			continue
-		}
-		for range 3 {
-			w.loseFrame(p, w.r.IntN(len(p.events.all)))
-		}
-		w.loseTail(p)
-		w.damage(p)
-		w.loseCommand(p)
+	p := w.parts[w.r.IntN(partitions)]
+	if len(p.events.all) < 3 {
+		return
 	}
+	for range 3 {
+		w.loseFrame(p, w.r.IntN(len(p.events.all)))
+	}
+	w.loseTail(p)
+	w.damage(p)
+	w.loseCommand(p)
 }
 
 func (w *world) planted(what string, halted bool, p *part) {
