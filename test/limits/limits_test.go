@@ -296,7 +296,7 @@ func encoding(t *testing.T, s *fixture.Suite) {
 func partitions(t *testing.T, s *fixture.Suite) {
 	server, err := s.API.GetServer(t.Context(), &apiv1.GetServerRequest{})
 	must(t, err)
-	if server.GetPartitions() != 16 {
+	if server.GetPartitions() != 4 {
 		t.Errorf("the server has %d partitions", server.GetPartitions())
 	}
 }
