@@ -6,6 +6,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/pkg/events"
+	gatewayservice "github.com/continuo-dev/continuo/services/gateway"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
 )
 
@@ -221,42 +222,9 @@ func (g *gateway) send(out sessions.Send) {
 }
 
 func (g *gateway) report(out sessions.Report) {
-	r := inbox.Report{Session: g.session, Left: out.Left}
-	for _, k := range out.Joined {
-		r.Joined = append(r.Joined, inbox.Worker{
-			Session: g.session, ID: k.ID, Identity: k.Identity, Build: k.Build, SDK: k.SDK, Queue: k.Queue, Tasks: offers(k.Tasks),
-			Workflows: offers(k.Workflows), TaskSlots: k.TaskSlots, ActivationSlots: k.ActivationSlots, Since: k.Since,
-		})
-	}
-	for _, h := range out.Running {
-		r.Running = append(r.Running, inbox.Running(h))
-	}
-	for _, c := range out.Credits {
-		r.Credits = append(r.Credits, inbox.Credit(c))
-	}
-	for _, h := range out.Returned {
-		r.Returned = append(r.Returned, inbox.Running(h))
-	}
-	for _, h := range out.Refused {
-		r.Refused = append(r.Refused, inbox.Running(h))
-	}
-	for _, h := range out.Over {
-		r.Over = append(r.Over, inbox.Running(h))
-	}
-	for _, l := range out.Live {
-		r.Live = append(r.Live, inbox.Live(l))
-	}
-	if err := g.server.inbox.Report(r); err != nil {
+	if err := g.server.inbox.Report(gatewayservice.InboxReport(g.session, out)); err != nil {
 		g.w.violate("gateway", "its report was not taken: %v", err)
 	}
-}
-
-func offers(from []sessions.Offer) []inbox.Offer {
-	out := make([]inbox.Offer, len(from))
-	for i, o := range from {
-		out[i] = inbox.Offer(o)
-	}
-	return out
 }
 
 // push puts something on a worker's stream.
