@@ -214,6 +214,9 @@ func (m *Model) checkpointIfDue(ctx context.Context) {
 // checkpointBesideReaders moves the log while others read; they wait while that is written down and while the log is
 // emptied.
 func (m *Model) checkpointBesideReaders(ctx context.Context) error {
+	if err := syncLog(m.path); err != nil { // beforehand, so that nobody waits while note does it
+		return err
+	}
 	some := false
 	for _, step := range []struct {
 		lock, unlock func()
