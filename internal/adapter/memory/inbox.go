@@ -118,7 +118,7 @@ func (s *session) assign(d *inbox.Delivery) {
 }
 
 // holds bounds what is remembered of a worker. It has no more than its places, so of what it was given what is older than twice
-// as many is over, or lasts and was told of.
+// as many is over, or lasts and was told of; or it was given all of it within a moment, and may be given some once more.
 func (w *worker) holds() int { return 2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor }
 
 // lasts remembers that the worker holds an attempt until it is said to be over.
