@@ -79,6 +79,8 @@ func TestThePoolsLineIsEmptiedWhileMoreCome(t *testing.T) {
 	p.Go(next)
 	p.Wait()
 	p.close()
+	p.mu.Lock() // the goroutines may be about to end still
+	defer p.mu.Unlock()
 	if left != 0 || cap(p.line) > 1000 {
 		t.Errorf("%d functions are left, and there is room for %d", left, cap(p.line))
 	}
