@@ -16,6 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/embedded"
 )
@@ -297,7 +303,7 @@ func (l *lab) known(what string) bool {
 	return true
 }
 
-// start starts all services, stops them, and looks at what they left.
+// start starts all services, stops them when they answer, and looks at what they left.
 func (l *lab) start(dir string, v *verdict) {
 	ctx, cancel := context.WithTimeout(context.Background(), trialTime/2)
 	defer cancel()
@@ -312,6 +318,9 @@ func (l *lab) start(dir string, v *verdict) {
 		return
 	}
 	v.started = true
+	if err := untilListed(ctx, suite); err != nil {
+		v.wrong = append(v.wrong, fmt.Sprintf("the read model is not usable %v after a start: %v", trialTime/2, err))
+	}
 	if err := suite.Close(); err != nil {
 		if !v.noticed {
 			v.unnoticed = append(v.unnoticed, fmt.Sprintf("the services end with: %v", err))
@@ -322,5 +331,28 @@ func (l *lab) start(dir string, v *verdict) {
 	v.wrong = append(v.wrong, wrong...)
 	if damaged || err != nil {
 		v.wrong = append(v.wrong, fmt.Sprintf("the read model is still damaged after a start: %v", err))
+	}
+}
+
+// untilListed waits until the started services list workflows: a damaged read model is built anew beside everything else.
+func untilListed(ctx context.Context, suite *embedded.Suite) error {
+	conn, err := grpc.NewClient("passthrough:///embedded", grpc.WithContextDialer(suite.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	api := apiv1.NewWorkflowServiceClient(conn)
+	for {
+		_, err := api.ListWorkflows(ctx, &apiv1.ListWorkflowsRequest{PageSize: 1000})
+		if status.Code(err) != codes.Unavailable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-again.C:
+		}
 	}
 }

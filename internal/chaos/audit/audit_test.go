@@ -240,6 +240,32 @@ func TestAStoppedWorkerBeginsLate(t *testing.T) {
 	}
 }
 
+// TestALostWorkerExplainsAMissingAttempt: an attempt that began nowhere was given to a worker that was lost before it began.
+func TestALostWorkerExplainsAMissingAttempt(t *testing.T) {
+	t.Parallel()
+	lost := ledger.Fault{Process: "w2.1", From: 112, To: 118}
+	for _, c := range []struct {
+		code      string
+		fault     ledger.Fault
+		explained bool
+	}{
+		{events.CodeWorkerLost, lost, true},
+		{events.CodeWorkerLost, ledger.Fault{Process: "w2.1", From: 1, To: 2}, false},
+		{"task_failed", lost, false},
+	} {
+		e := clean(t)
+		e.Faults = []ledger.Fault{c.fault}
+		e.Executions[1].Attempt = 3
+		run, _ := audit.Read(history(workflow, "start", slices.Insert(programHistory(), 3,
+			events.Event(events.TaskAttemptFailed{Step: 1, Attempt: 2, Failure: events.Failure{Code: c.code}}))...))
+		run.Tasks[1].Attempt = 3
+		e.Runs[workflow][0] = run
+		if _, found := audit.Judge(*e); (len(found) == 0) != c.explained {
+			t.Errorf("%s, %+v: %v", c.code, c.fault, found)
+		}
+	}
+}
+
 // TestBrokenHistoryIsFound breaks one rule of histories at a time.
 func TestBrokenHistoryIsFound(t *testing.T) {
 	t.Parallel()

@@ -85,8 +85,8 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 	var found []Violation
 	for i := 1; i < len(all); i++ {
 		before, x := all[i-1], all[i]
-		if before.Failed && before.End <= x.Begin && x.Attempt == before.Attempt+1 {
-			continue // a retry
+		if before.Failed && before.End <= x.Begin && faults.retried(t, before, x) {
+			continue
 		}
 		c.Repeated++
 		if before.End != 0 && before.End <= x.Begin && !before.Failed {
@@ -105,6 +105,28 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		}
 	}
 	return found
+}
+
+// retried reports whether an attempt follows a failed one in order. Attempts that began nowhere may lie between them: those
+// whose workers were lost, as the history says, ahead of their code.
+func (f faults) retried(t *Task, failed, next ledger.Execution) bool {
+	if next.Attempt <= failed.Attempt+1 {
+		return next.Attempt == failed.Attempt+1
+	}
+	if int(next.Attempt) > len(t.Failed)+1 {
+		return false
+	}
+	for _, code := range t.Failed[failed.Attempt : next.Attempt-1] {
+		if code != events.CodeWorkerLost {
+			return false
+		}
+	}
+	for process := range f {
+		if f.between(process, failed.End, next.Begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // underway is how long before its beginning an execution may have been given to its worker, by a server that is gone: a task
