@@ -1,0 +1,2 @@
+// Package clickhouse runs the real ClickHouse engine for tests.
+package clickhouse
