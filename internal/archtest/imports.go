@@ -37,6 +37,7 @@ var impure = []string{"net", "net/http", "os/exec", "database/sql", "log/slog", 
 // The ports.
 var ports = []string{
 	"internal/journal", "internal/inbox", "internal/runstore", "internal/dueindex", "internal/archive", "internal/readmodel", "internal/blobstore",
+	"internal/objectstore",
 }
 
 // Everything a service may use beside its own pure packages.

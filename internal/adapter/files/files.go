@@ -1,7 +1,8 @@
-// Package files makes the blob store in a directory of the local file system.
+// Package files makes the blob store and the object store, each in a directory of a file system.
 //
-//	<dir>/<namespace>/<run>/<hash>       the names path-escaped
-//	<dir>/<namespace>/<run>/<hash>.*.tmp  being written, or left by a crash
+//	<dir>/<namespace>/<run>/<hash>        a blob, the names path-escaped
+//	<dir>/<name>@                         an object
+//	….*.tmp                               being written, or left by a crash
 package files
 
 import (

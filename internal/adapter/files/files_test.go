@@ -12,6 +12,8 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/blobstore"
 	"github.com/continuo-dev/continuo/internal/blobstore/blobstoretest"
+	"github.com/continuo-dev/continuo/internal/objectstore"
+	"github.com/continuo-dev/continuo/internal/objectstore/objectstoretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,4 +101,20 @@ func TestFailuresAreReported(t *testing.T) {
 	if err != nil || len(entries) != 1 || strings.HasSuffix(entries[0].Name(), ".tmp") {
 		t.Fatalf("a failed Put leaves %v, %v", entries, err)
 	}
+}
+
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	objectstoretest.Test(t, func(t *testing.T) objectstoretest.Fixture {
+		dir := filepath.Join(t.TempDir(), "a", "objects")
+		openObjects := func(t *testing.T) objectstore.Store {
+			t.Helper()
+			o, err := files.OpenObjects(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+		return objectstoretest.Fixture{Store: openObjects(t), Reopen: openObjects}
+	})
 }

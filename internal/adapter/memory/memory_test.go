@@ -15,6 +15,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/dueindex/dueindextest"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/journal/journaltest"
+	"github.com/continuo-dev/continuo/internal/objectstore/objectstoretest"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/internal/runstore/runstoretest"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -237,4 +238,12 @@ func TestCrashKeepsAPrefix(t *testing.T) {
 		}
 		next.Close()
 	}
+}
+
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	objectstoretest.Test(t, func(*testing.T) objectstoretest.Fixture {
+		o := &memory.Objects{}
+		return objectstoretest.Fixture{Store: o}
+	})
 }
