@@ -32,7 +32,7 @@ func StartServer(ctx context.Context, options ServerOptions) (*Server, error) {
 	if options.Log == "" {
 		options.Log = options.Dir + ".log"
 	}
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,9 @@ func (s *Server) get(ctx context.Context, path string) (status int, body string)
 // triedPorts counts the ports that this process has looked at.
 var triedPorts atomic.Int64
 
-// freePorts returns loopback addresses that nobody listens on now. They lie below the range from which the kernel takes
+// FreePorts returns loopback addresses that nobody listens on now. They lie below the range from which the kernel takes
 // ports for outgoing connections, which could take the port of a server while it is down.
-func freePorts(n int) ([]string, error) {
+func FreePorts(n int) ([]string, error) {
 	var found []string
 	first := 20000 + os.Getpid()*7%9000
 	for len(found) < n {

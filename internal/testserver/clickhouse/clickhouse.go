@@ -1,2 +1,218 @@
-// Package clickhouse runs the real ClickHouse engine for tests.
+// Package clickhouse runs the real ClickHouse engine for tests, behind the HTTP interface that the Go driver speaks: there is
+// no server to be had as a package, but the engine is, as a library.
+//
+// What it is not: it has no native protocol, no users and rights (one name and password can be asked for), no replication
+// and no log of queries.
 package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/internal/testserver"
+)
+
+// Options of a server. Zero fields mean the defaults.
+type Options struct {
+	// User and Password are what every connection must have; empty: anything is let in.
+	User, Password string
+	// Dir keeps the data; empty: a directory that is deleted after the test.
+	Dir string
+}
+
+// Server is an engine in a process of its own. It keeps its address and data over restarts.
+type Server struct {
+	Addr    string // host and port
+	options Options
+	binary  string
+	library string
+	process *child.Process
+}
+
+// errMissing says that the engine is not installed.
+var errMissing = errors.New("the ClickHouse engine is not installed")
+
+// Start starts a server of the test's own, which ends with it. Where the engine is not installed the test is skipped.
+func Start(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	if options.Dir == "" {
+		options.Dir = tb.TempDir()
+	}
+	s, err := start(tb.Context(), options)
+	if errors.Is(err, errMissing) {
+		skip(tb)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func skip(tb testing.TB) {
+	tb.Helper()
+	tb.Skipf("SKIP %s: %v; get it with: %s", tb.Name(), errMissing, testserver.Get)
+}
+
+// shared is the server that the tests of a binary share.
+var shared struct {
+	once   sync.Once
+	server *Server
+	dir    string
+	err    error
+}
+
+// Shared returns the one server that all tests of a binary share; the first one who asks starts it. Its TestMain ends with
+// [Main]. Where the engine is not installed the test is skipped.
+func Shared(tb testing.TB) *Server {
+	tb.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "clickhouse-"); shared.err == nil {
+			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
+		}
+	})
+	if errors.Is(shared.err, errMissing) {
+		skip(tb)
+	}
+	if shared.err != nil {
+		tb.Fatal(shared.err)
+	}
+	return shared.server
+}
+
+// Main runs the tests of a binary and then ends the server they share. It returns the exit code.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Kill(); err != nil { // nobody needs the data
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	if shared.dir != "" {
+		if err := os.RemoveAll(shared.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	return code
+}
+
+func start(ctx context.Context, options Options) (*Server, error) {
+	dir, err := testserver.Dir(cacheName)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: options, library: filepath.Join(dir, library)}
+	if _, err := os.Stat(s.library); errors.Is(err, os.ErrNotExist) {
+		return nil, errMissing
+	}
+	if s.binary, err = buildFront(ctx, dir); err != nil {
+		return nil, err
+	}
+	ports, err := child.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	s.Addr = ports[0]
+	return s, s.Restart(ctx)
+}
+
+// buildFront makes the program beside the library, where the next one who asks finds it up to date.
+func buildFront(ctx context.Context, dir string) (binary string, err error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	return child.BuildStatic(ctx, dir, "./internal/testserver/clickhouse/frontd")
+}
+
+// Restart starts the server again, which must be gone, and waits until it answers.
+func (s *Server) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	log := filepath.Join(s.options.Dir, "front.log")
+	var err error
+	s.process, err = child.Start(child.Program{
+		Name: "ClickHouse engine", Path: s.binary, Log: log,
+		Args: []string{"-library", s.library, "-dir", filepath.Join(s.options.Dir, "data"), "-addr", s.Addr, "-user", s.options.User, "-password", s.options.Password},
+	})
+	if err != nil {
+		return err
+	}
+	every := time.NewTicker(10 * time.Millisecond) //nolint:forbidigo // of a real process
+	defer every.Stop()
+	for {
+		if s.answers(ctx) {
+			return nil
+		}
+		select {
+		case <-every.C:
+		case <-s.process.Gone():
+			text, _ := os.ReadFile(log)
+			return fmt.Errorf("the ClickHouse engine ended before it was ready: %w\n%s", s.process.Err(), text)
+		case <-ctx.Done():
+			return fmt.Errorf("the ClickHouse engine is not ready: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/ping", http.NoBody)
+	if err != nil {
+		return false
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close() // nothing was read
+	return answer.StatusCode == http.StatusOK
+}
+
+// Kill ends the server by SIGKILL.
+func (s *Server) Kill() error { return s.process.Kill() }
+
+// Pause and Resume make a server that does not answer: SIGSTOP and SIGCONT.
+func (s *Server) Pause() error { return s.process.Signal(syscall.SIGSTOP) }
+
+// Resume ends a pause.
+func (s *Server) Resume() error { return s.process.Signal(syscall.SIGCONT) }
+
+// Stop ends the server in an orderly way.
+func (s *Server) Stop() error { return s.process.Stop(20 * time.Second) }
+
+// Process is the running process, for its CPU time and memory.
+func (s *Server) Process() *child.Process { return s.process }
+
+// databases counts those that this process has named.
+var databases atomic.Int64
+
+// URL is how a read model is reached in a database of this server.
+func (s *Server) URL(database string) string {
+	u := url.URL{Scheme: "http", Host: s.Addr, Path: "/" + database}
+	if s.options.User != "" {
+		u.User = url.UserPassword(s.options.User, s.options.Password)
+	}
+	return u.String()
+}
+
+// NewDatabase returns the name of a database that nobody else has. It does not exist yet.
+func (s *Server) NewDatabase() string { return fmt.Sprintf("test_%d", databases.Add(1)) }
