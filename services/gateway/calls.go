@@ -81,8 +81,10 @@ func (g *Gateway) ask(ctx context.Context, env events.Envelope) (reply sessions.
 	}
 	if _, asks := env.Command.(events.GetRun); !asks {
 		entered := g.deps.Clock.Boot()
-		if err := g.admission.enter(entered); err != nil {
-			return sessions.Reply{}, err
+		if !takePlace(ctx) {
+			if err := g.admission.enter(entered); err != nil {
+				return sessions.Reply{}, err
+			}
 		}
 		defer func() { g.admission.leave(entered, g.deps.Clock.Boot(), reply.Seq != 0) }()
 	}

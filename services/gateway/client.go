@@ -85,11 +85,18 @@ func (c *clientConn) read(stream clientStream) error {
 		if err := c.awaitRoom(); err != nil {
 			return err
 		}
+		var refused []*apiv1.ClientResponse
 		for _, m := range r.GetCalls() {
-			if err := c.begin(m); err != nil {
+			no, err := c.begin(m)
+			if err != nil {
 				return err
 			}
+			if no != nil {
+				no.Call = m.GetCall()
+				refused = append(refused, no)
+			}
 		}
+		c.respond(refused...)
 	}
 }
 
@@ -110,55 +117,55 @@ func (c *clientConn) awaitRoom() error {
 	}
 }
 
-// begin starts a call, or forgets one.
-func (c *clientConn) begin(m *apiv1.ClientCall) error {
+// begin starts a call, or forgets one. What is refused for load costs as little as can be: neither a goroutine nor a look at the
+// request.
+func (c *clientConn) begin(m *apiv1.ClientCall) (refused *apiv1.ClientResponse, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, ok := m.GetRequest().(*apiv1.ClientCall_Abandon); ok {
-		c.mu.Lock()
-		defer c.mu.Unlock()
 		if cancel := c.open[m.GetCall()]; cancel != nil {
 			cancel()
 			delete(c.open, m.GetCall())
 		}
-		return nil
+		return nil, nil
 	}
-	c.mu.Lock()
 	if _, taken := c.open[m.GetCall()]; taken {
-		c.mu.Unlock()
-		return &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("call number %d is open already", m.GetCall())}
+		return nil, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("call number %d is open already", m.GetCall())}
 	}
 	if len(c.open) >= c.gateway.options.MaxStreamCalls {
-		c.mu.Unlock()
-		c.respond(m.GetCall(), &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Error{Error: wire.ToCallError(&events.Error{
+		return toRefusal(&events.Error{
 			Code: events.Overloaded, RetryAfterMs: 250,
 			Message: fmt.Sprintf("%d calls are open on this stream, which is its limit; nothing was kept", c.gateway.options.MaxStreamCalls),
-		})}})
-		return nil
+		}), nil
 	}
+	var let *place
 	if isCommand(m) {
-		// What is refused for load costs as little as can be: neither a goroutine nor a look at the request.
-		if err := c.gateway.admission.full(c.gateway.deps.Clock.Boot()); err != nil {
-			c.mu.Unlock()
-			c.gateway.metrics.request("refused", events.Overloaded, 0)
-			c.respond(m.GetCall(), &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Error{Error: wire.ToCallError(wire.AsError(err))}})
-			return nil
+		if let, err = c.gateway.letIn(); err != nil {
+			c.gateway.metrics.refusal()
+			return toRefusal(err), nil
 		}
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.open[m.GetCall()] = cancel
-	c.mu.Unlock()
 	c.calls.Go(func() {
 		defer cancel()
-		response := c.gateway.call(ctx, m)
+		response := c.gateway.call(let.with(ctx), m)
+		let.giveBack(c.gateway)
 		c.mu.Lock()
 		_, wanted := c.open[m.GetCall()]
 		delete(c.open, m.GetCall())
 		c.mu.Unlock()
 		if wanted {
-			c.respond(m.GetCall(), response)
+			response.Call = m.GetCall()
+			c.respond(response)
 		}
 		c.signal()
 	})
-	return nil
+	return nil, nil
+}
+
+func toRefusal(err error) *apiv1.ClientResponse {
+	return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Error{Error: wire.ToCallError(wire.AsError(err))}}
 }
 
 // isCommand reports whether a call asks for a command, which waits for the engine.
@@ -171,10 +178,12 @@ func isCommand(m *apiv1.ClientCall) bool {
 	}
 }
 
-func (c *clientConn) respond(call uint64, r *apiv1.ClientResponse) {
-	r.Call = call
+func (c *clientConn) respond(responses ...*apiv1.ClientResponse) {
+	if len(responses) == 0 {
+		return
+	}
 	c.mu.Lock()
-	c.out = append(c.out, r)
+	c.out = append(c.out, responses...)
 	c.mu.Unlock()
 	c.signal()
 }

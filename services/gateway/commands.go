@@ -48,7 +48,7 @@ func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*ap
 	if !ok {
 		return nil, &events.Error{Code: events.Internal, Message: "a start became something else"}
 	}
-	if err := g.admission.full(g.deps.Clock.Boot()); err != nil {
+	if err := g.full(ctx); err != nil {
 		return nil, err // before its input is stored
 	}
 	if start.Input, err = g.spill(ctx, env.Namespace, env.RunID, start.Input); err != nil {

@@ -31,6 +31,7 @@ type metrics struct {
 	timeouts    *prometheus.CounterVec
 	taken       prometheus.Counter
 	refused     prometheus.Counter
+	refusals    prometheus.Counter // of requests, by client streams
 	seen        sessions.Stats // observed last; of the loop alone
 	registry    *prometheus.Registry
 }
@@ -74,6 +75,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		refused:     offers.WithLabelValues("refused"),
 		registry:    registry,
 	}
+	m.refusals = m.requests.WithLabelValues("refused", string(events.Overloaded))
 	for _, c := range []prometheus.Collector{
 		m.requests, m.durations, m.commands, m.timeouts, m.workers, m.tasks, m.activations, m.calls, m.waiters, m.unanswered, m.returned,
 		m.lost, m.tailGaps, m.spilled, offers,
@@ -92,6 +94,9 @@ func (m *metrics) request(method string, code events.Code, took time.Duration) {
 	m.requests.WithLabelValues(method, string(code)).Inc()
 	m.durations.WithLabelValues(method).Observe(took.Seconds())
 }
+
+// refusal counts a command that a client's stream refused for load before it was looked at.
+func (m *metrics) refusal() { m.refusals.Inc() }
 
 func (m *metrics) sent(c events.Command) {
 	m.commands.WithLabelValues(events.CommandName(c)).Inc()
