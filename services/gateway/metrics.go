@@ -32,7 +32,7 @@ type metrics struct {
 	taken       prometheus.Counter
 	refused     prometheus.Counter
 	refusals    prometheus.Counter // of requests, by client streams
-	seen        sessions.Stats // observed last; of the loop alone
+	seen        sessions.Stats     // observed last; of the loop alone
 	registry    *prometheus.Registry
 }
 
