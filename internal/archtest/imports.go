@@ -131,10 +131,17 @@ var importTable = []row{
 	{packages: []string{"services/engine"}, may: slices.Concat(shell, []string{"services/engine/..."}), never: slices.Concat(stores, grpc), why: "services meet on the logs only"},
 	{packages: []string{"services/scheduler"}, may: slices.Concat(shell, []string{"services/scheduler/..."}), never: slices.Concat(stores, grpc), why: "services meet on the logs only"},
 	{packages: []string{"services/projector"}, may: slices.Concat(shell, []string{"services/projector/..."}), never: slices.Concat(stores, grpc), why: "services meet on the logs and read models only"},
-	adapterRow("memory"),
+	{
+		packages: []string{"internal/brokerlog/brokerlogtest"},
+		may:      []string{"std", "pkg/events", "internal/brokerlog", "internal/brokerlog/fold"},
+		never:    slices.Concat(stores, grpc),
+		why:      "a conformance suite knows its port only, so that every maker can run it",
+	},
+	adapterRow("memory", "internal/brokerlog", "internal/brokerlog/fold"),
 	adapterRow("files", "golang.org/x/sys/..."),
 	adapterRow("pebble", "github.com/cockroachdb/pebble/...", "github.com/cockroachdb/errors/...", "golang.org/x/sys/..."),
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
+	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/..."),
 	{
 		packages: []string{"pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload"},
 		may: []string{

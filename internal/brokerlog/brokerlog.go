@@ -22,7 +22,14 @@ const (
 	Events Topic = "events"
 	// Commands has as many: commands of package fold.
 	Commands Topic = "commands"
+	// Inbox has what schedulers give to gateways.
+	Inbox Topic = "inbox"
+	// Presence has what processes tell of themselves.
+	Presence Topic = "presence"
 )
+
+// Topics returns all topics.
+func Topics() []Topic { return []Topic{Events, Commands, Inbox, Presence} }
 
 // MaxMessageBytes is the size of message that a broker has to take: the largest frame, and room for the broker's own fields.
 const MaxMessageBytes = fold.MaxFrameBytes + 64<<10
@@ -65,7 +72,8 @@ type Log interface {
 	End(ctx context.Context, t Topic, p events.Partition) (fold.Position, error)
 	// Keep promises the named reader that messages behind a position are kept. It is durable when it returns and lives until
 	// it is moved or dropped, also while nobody is connected. It moves forward only: a position before an earlier one changes
-	// nothing. What lies before all holds of a partition may be forgotten; without any hold, nothing may.
+	// nothing. What lies before all holds of a partition may be forgotten; without any hold, nothing may. It fails with
+	// ErrTrimmed when a message behind the position may be gone already.
 	Keep(ctx context.Context, t Topic, p events.Partition, reader string, behind fold.Position) error
 	// Drop ends the holds of the named reader.
 	Drop(ctx context.Context, reader string) error
@@ -79,9 +87,10 @@ type Appender interface {
 	// unless there are failures, never from within Append, and must not block. done(nil) says that the message is durable in
 	// the log, behind all messages of this appender that were acknowledged before; not that it is there once. Any error
 	// leaves open whether it is there, or will be: later, more than once, and although those behind it are acknowledged.
-	// Append itself never fails: what cannot be sent is told to done. It blocks while too much is on its way.
+	// Append itself never fails: what cannot be sent is told to done. It blocks while too much is on its way, as long as ctx
+	// lasts; ctx means nothing for a message that was taken over. The body must not be changed until done is called.
 	Append(ctx context.Context, body []byte, done func(error))
-	// Close gives up what is on its way; it may arrive nevertheless.
+	// Close gives up what is on its way: its outcome is ErrClosed, told at once or soon, and it may arrive nevertheless.
 	Close()
 }
 
