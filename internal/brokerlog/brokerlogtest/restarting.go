@@ -1,6 +1,7 @@
 package brokerlogtest
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -44,47 +45,55 @@ func testRestartUnderLoad(t *testing.T, f Fixture) {
 	if f.Restart == nil {
 		t.Skip("this broker cannot be restarted")
 	}
-	const appenders = 3
-	stop := make(chan struct{})
+	const appenders, most = 3, 5000
+	ctx := bg(t)
+	stop, stored := make(chan struct{}), make(chan struct{}, 1)
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	acked := map[string]bool{}
-	stored := make(chan struct{}, 1)
 	for n := range appenders {
 		a := appender(t, f.Log, brokerlog.Events, events.Partition(n%2))
 		group.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				body, outcome := fmt.Sprintf("%d-%d", n, i), make(chan error, 1)
-				a.Append(bg(t), []byte(body), func(err error) { outcome <- err })
-				if await(t, outcome) == nil {
+			outcome := make(chan error, 1)
+			for i := range most {
+				body := fmt.Sprintf("%d-%d", n, i)
+				a.Append(ctx, []byte(body), func(err error) { outcome <- err })
+				if <-outcome == nil {
 					mu.Lock()
 					acked[body] = true
 					mu.Unlock()
-					select {
-					case stored <- struct{}{}:
-					default:
-					}
+				}
+				select {
+				case stored <- struct{}{}:
+				case <-stop:
+					return
 				}
 			}
 		})
 	}
 	some := func() {
-		for range 100 {
+		for range 200 {
 			select {
 			case <-stored:
-			case <-bg(t).Done():
+			case <-ctx.Done():
 				t.Fatal("nothing was acknowledged")
 			}
 		}
 	}
 	live := []brokerlog.Reader{reader(t, f.Log, brokerlog.Events, 0, fold.Position{}), reader(t, f.Log, brokerlog.Events, 1, fold.Position{})}
 	some()
-	f.Restart(t)
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		f.Restart(t)
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-stored:
+		case <-restarted:
+			waiting = false
+		}
+	}
 	some()
 	close(stop)
 	group.Wait()
@@ -96,7 +105,7 @@ func testRestartUnderLoad(t *testing.T, f Fixture) {
 		late := reader(t, f.Another(t), brokerlog.Events, events.Partition(p), fold.Position{})
 		next := map[int]int{}
 		for at := (fold.Position{}); at != end; {
-			m, same := read(t, r, 1)[0], read(t, late, 1)[0]
+			m, same := one(ctx, t, r), one(ctx, t, late)
 			if m.At != same.At || string(m.Body) != string(same.Body) {
 				t.Fatalf("one reader has %q at %v, one that came later %q at %v", m.Body, m.At, same.Body, same.At)
 			}
@@ -121,4 +130,12 @@ func testRestartUnderLoad(t *testing.T, f Fixture) {
 		}
 	}
 	t.Logf("%d acknowledged, %d read, 0 lost", len(acked), len(seen))
+}
+
+func one(ctx context.Context, t *testing.T, r brokerlog.Reader) fold.Message {
+	messages, err := r.Next(ctx, 1)
+	if err != nil || len(messages) != 1 {
+		t.Fatalf("Next(1) returned %d messages, error %v", len(messages), err)
+	}
+	return messages[0]
 }
