@@ -141,6 +141,7 @@ var importTable = []row{
 	adapterRow("files", "golang.org/x/sys/..."),
 	adapterRow("pebble", "github.com/cockroachdb/pebble/...", "github.com/cockroachdb/errors/...", "golang.org/x/sys/..."),
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
+	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
 	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/..."),
 	{
 		packages: []string{"pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload"},

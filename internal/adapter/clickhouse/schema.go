@@ -1,0 +1,188 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/continuo-dev/continuo/internal/readmodel"
+)
+
+// A migration brings the schema to its version. Its statements change nothing when they are run again, because one that
+// breaks off is begun anew, and two processes may run it at the same time. What has been released is never edited.
+type migration struct {
+	version    uint32
+	name       string
+	statements []string
+}
+
+// latest is the version that this build reads and writes.
+func latest() uint32 { return migrations[len(migrations)-1].version }
+
+const createMigrations = `CREATE TABLE IF NOT EXISTS continuo_migrations (
+	version UInt32, name String, applied DateTime DEFAULT now()
+) ENGINE = ReplacingMergeTree ORDER BY version`
+
+// What every table has: blocks that are sent again are known by their tokens, and an acknowledged insert is on disk.
+const durable = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
+
+var migrations = []migration{
+	{version: 1, name: "runs", statements: []string{
+		// How far each partition is. All columns only grow, so that no order of writers can set one back. Everything of the log
+		// before next is in the model; what lies between next and hand may be there in part: a write of it was begun.
+		`CREATE TABLE IF NOT EXISTS positions (
+			partition UInt16, next SimpleAggregateFunction(max, UInt64), hand SimpleAggregateFunction(max, UInt64),
+			time SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+		) ENGINE = AggregatingMergeTree ORDER BY partition SETTINGS ` + durable,
+		// The newest state of each run: the row with the highest rank, which is made of version and of how often the run was
+		// deleted. started never changes in a run, so it may lead the key. There is no TTL: dropping the newest version of a run
+		// before the others would bring an older one back.
+		`CREATE TABLE IF NOT EXISTS workflows (
+			namespace LowCardinality(String), workflow_id String CODEC(ZSTD(1)), run_id UUID,
+			type LowCardinality(String), status LowCardinality(String),
+			started DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)), ended DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+			queue LowCardinality(String), partition UInt16, version UInt64, cancel_requested DateTime64(6, 'UTC'), quarantine String,
+			unread UInt64, tasks_scheduled UInt64, continued UInt64,
+			result String CODEC(ZSTD(3)), result_encoding LowCardinality(String), result_blob String, result_blob_bytes Int64,
+			error_code LowCardinality(String), error String CODEC(ZSTD(3)),
+			view_names Array(LowCardinality(String)), view_values Array(String) CODEC(ZSTD(3)),
+			details String CODEC(ZSTD(3)), rank UInt64, deleted UInt8,
+			INDEX by_workflow workflow_id TYPE bloom_filter(0.01) GRANULARITY 1,
+			INDEX by_run run_id TYPE bloom_filter(0.01) GRANULARITY 1,
+			INDEX by_status status TYPE set(16) GRANULARITY 1
+		) ENGINE = ReplacingMergeTree(rank, deleted) PARTITION BY toYYYYMM(started)
+		ORDER BY (namespace, toStartOfHour(started), workflow_id, run_id) SETTINGS index_granularity = 2048, ` + durable,
+		// For people: one row per view.
+		`CREATE VIEW IF NOT EXISTS views AS SELECT namespace, workflow_id, run_id, type, status, started, name, value
+			FROM workflows FINAL ARRAY JOIN view_names AS name, view_values AS value`,
+	}},
+}
+
+// tables are those that Reset empties, the one last that says how far the others are.
+var tables = []string{"workflows", "positions"}
+
+// prepare makes the database and its schema, or brings it to the latest version. Errors name the way out.
+func (m *Model) prepare(ctx context.Context) error {
+	if err := m.createDatabase(ctx); err != nil {
+		return err
+	}
+	has, err := m.version(ctx)
+	if err != nil {
+		return err
+	}
+	if has > latest() {
+		return fmt.Errorf("database %q of ClickHouse has schema version %d, this build knows %d: run a build that is as new, or name another database in the URL",
+			m.database, has, latest())
+	}
+	for _, step := range migrations {
+		if step.version <= has {
+			continue
+		}
+		for _, statement := range step.statements {
+			if err := m.conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("schema version %d (%s) of database %q: %w", step.version, step.name, m.database, explain(err))
+			}
+		}
+		if err := m.conn.Exec(ctx, "INSERT INTO continuo_migrations (version, name) VALUES (?, ?)", step.version, step.name); err != nil {
+			return fmt.Errorf("record schema version %d: %w", step.version, explain(err))
+		}
+	}
+	return nil
+}
+
+// createDatabase makes the database if it is not there. It may not be there yet, so nothing that names it can be asked.
+func (m *Model) createDatabase(ctx context.Context) error {
+	options := *m.options
+	options.Auth.Database = ""
+	conn, err := clickhouse.Open(&options)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing is under way
+	var there uint64
+	if err := conn.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = ?", m.database).Scan(&there); err != nil {
+		return explain(err)
+	}
+	if there > 0 {
+		return nil
+	}
+	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoted(m.database)); err != nil {
+		return fmt.Errorf("database %q of ClickHouse is not there and cannot be made; make it, or grant CREATE DATABASE: %w", m.database, explain(err))
+	}
+	return nil
+}
+
+// version returns that of the schema, 0 for an empty database. One that others use is refused.
+func (m *Model) version(ctx context.Context) (uint32, error) {
+	var names []string
+	if err := m.conn.QueryRow(ctx, "SELECT groupArray(name) FROM system.tables WHERE database = ?", m.database).Scan(&names); err != nil {
+		return 0, explain(err)
+	}
+	ours := false
+	for _, name := range names {
+		ours = ours || name == "continuo_migrations"
+	}
+	if !ours && len(names) > 0 {
+		return 0, fmt.Errorf("database %q of ClickHouse has tables that are not Continuo's (%s): name an empty database in the URL", m.database, strings.Join(names[:min(3, len(names))], ", "))
+	}
+	if err := m.conn.Exec(ctx, createMigrations); err != nil {
+		return 0, fmt.Errorf("database %q of ClickHouse: %w", m.database, explain(err))
+	}
+	var version uint32
+	if err := m.conn.QueryRow(ctx, "SELECT max(version) FROM continuo_migrations").Scan(&version); err != nil {
+		return 0, explain(err)
+	}
+	return version, nil
+}
+
+func quoted(name string) string { return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(name) + "`" }
+
+// Codes of ClickHouse.
+const (
+	codeNoSuchColumn      = 16
+	codeUnknownIdentifier = 47
+	codeUnknownTable      = 60
+	codeUnknownDatabase   = 81
+	codeTimeout           = 159
+	codeUnknownUser       = 192
+	codeWrongPassword     = 193
+	codeRequiredPassword  = 194
+	codeTooManyQueries    = 202
+	codeMemoryLimit       = 241
+	codeTooManyParts      = 252
+	codeAccessDenied      = 497
+	codeAuthentication    = 516
+)
+
+// explain makes errors of the driver those of the port.
+func explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, readmodel.ErrUnavailable) || errors.Is(err, readmodel.ErrDamaged) {
+		return err
+	}
+	exception, ok := errors.AsType[*clickhouse.Exception](err)
+	if !ok { // the server, or what lies between, is absent, slow or breaks off
+		return fmt.Errorf("%w: ClickHouse: %w", readmodel.ErrUnavailable, err)
+	}
+	switch exception.Code {
+	case codeUnknownTable, codeUnknownDatabase, codeNoSuchColumn, codeUnknownIdentifier:
+		return fmt.Errorf("%w: ClickHouse: %w", readmodel.ErrDamaged, err)
+	case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthentication:
+		return fmt.Errorf("%w: ClickHouse refuses the user or password of the URL: %w", readmodel.ErrUnavailable, err)
+	case codeAccessDenied:
+		return fmt.Errorf("%w: ClickHouse: the user of the URL lacks a right: %w", readmodel.ErrUnavailable, err)
+	case codeTimeout, codeTooManyQueries, codeMemoryLimit, codeTooManyParts:
+		return fmt.Errorf("%w: ClickHouse: %w", readmodel.ErrUnavailable, err)
+	}
+	return fmt.Errorf("ClickHouse: %w", err)
+}
+
+// How long a statement may take.
+const (
+	dialTimeout  = 5 * time.Second
+	queryTimeout = 30 * time.Second
+	writeTimeout = 60 * time.Second
+)
