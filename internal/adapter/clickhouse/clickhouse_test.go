@@ -49,7 +49,7 @@ func fresh(t testing.TB) (Options, *Model) {
 
 func TestConforms(t *testing.T) {
 	t.Parallel()
-	readmodeltest.Run(t, func(t testing.TB) readmodel.Model {
+	readmodeltest.RunBriefly(t, func(t testing.TB) readmodel.Model {
 		_, m := fresh(t)
 		return m
 	})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,7 +21,13 @@ import (
 
 // Run holds a maker of read models to what the port promises. Each call of open gives an empty model of its own, which
 // lives until the test ends.
-func Run(t *testing.T, open func(t testing.TB) readmodel.Model) {
+func Run(t *testing.T, open func(t testing.TB) readmodel.Model) { run(t, open, false) }
+
+// RunBriefly is Run for makers of which every call takes milliseconds: the same tests, of which those that make thousands
+// of calls make hundreds.
+func RunBriefly(t *testing.T, open func(t testing.TB) readmodel.Model) { run(t, open, true) }
+
+func run(t *testing.T, open func(t testing.TB) readmodel.Model, briefly bool) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, readmodel.Model)
@@ -31,7 +38,13 @@ func Run(t *testing.T, open func(t testing.TB) readmodel.Model) {
 		{"the newest run answers for a workflow id", newest},
 		{"what is not there is not found", notFound},
 		{"filters select", filters},
-		{"pages give every run once", pages},
+		{"pages give every run once", func(t *testing.T, m readmodel.Model) {
+			sizes := []int{1, 2, 7, 60}
+			if briefly {
+				sizes = []int{23, 60}
+			}
+			pages(t, m, sizes)
+		}},
 		{"page tokens are bound to their filter", tokens},
 		{"waiting ends when the position is reached", waitFor},
 		{"reset forgets everything", reset},
@@ -44,7 +57,11 @@ func Run(t *testing.T, open func(t testing.TB) readmodel.Model) {
 	}
 	t.Run("it answers like a plain list", func(t *testing.T) {
 		t.Parallel()
-		plainList(t, open)
+		lists := math.MaxInt
+		if briefly {
+			lists = 8
+		}
+		plainList(t, open, lists)
 	})
 }
 
@@ -355,11 +372,11 @@ func ids(rows []row.Run) []string {
 	return out
 }
 
-func pages(t *testing.T, m readmodel.Model) {
+func pages(t *testing.T, m readmodel.Model, sizes []int) {
 	rows := varied()
 	apply(t, m, readmodel.Batch{Rows: rows})
 	for _, f := range someFilters() {
-		for _, limit := range []int{1, 2, 7, 60} {
+		for _, limit := range sizes {
 			var got []row.Run
 			var begun []events.RunID
 			page := readmodel.Page{Limit: limit}
@@ -464,10 +481,13 @@ func ownRows(t *testing.T, m readmodel.Model) {
 	}
 }
 
-// plainList compares a model with a map after random batches.
-func plainList(t *testing.T, open func(t testing.TB) readmodel.Model) {
+// plainList compares a model with a map after random batches, at most so many times.
+func plainList(t *testing.T, open func(t testing.TB) readmodel.Model, lists int) {
 	m := open(t)
 	rapid.Check(t, func(r *rapid.T) {
+		if lists--; lists < 0 {
+			return
+		}
 		if err := m.Reset(context.Background()); err != nil {
 			r.Fatal(err)
 		}
