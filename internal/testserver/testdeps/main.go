@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/testserver/clickhouse"
+	"github.com/continuo-dev/continuo/internal/testserver/pulsar"
 )
 
 // dependency is a server that tests need.
@@ -28,6 +29,7 @@ type dependency struct {
 
 var dependencies = []dependency{
 	{name: "clickhouse", install: clickhouse.Install},
+	{name: "pulsar", install: pulsar.Install},
 }
 
 func main() {

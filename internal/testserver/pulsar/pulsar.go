@@ -1,0 +1,260 @@
+// Package pulsar runs a real Apache Pulsar for tests: broker, bookie and metadata in one Java process on loopback.
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/internal/testserver"
+)
+
+// Options of a server. Zero fields mean the defaults.
+type Options struct {
+	// Dir keeps data, configuration and log; empty: a directory that is deleted after the test.
+	Dir string
+	// Config are settings of standalone.conf beside or instead of the usual ones.
+	Config map[string]string
+	// Token is sent with the questions whether it is ready, for a broker that wants one.
+	Token string
+	// HeapMB and DirectMB bound the memory of the virtual machine; 0 means 192 MB each, with which it has about 400 MB resident.
+	HeapMB, DirectMB int
+}
+
+// Server is a broker in a process of its own. It keeps its ports and data over restarts.
+type Server struct {
+	Addr      string // host and port of the broker
+	AdminAddr string // host and port of its web service
+	options   Options
+	library   string
+
+	mu      sync.Mutex
+	process *child.Process
+}
+
+// errMissing says that the broker is not installed.
+var errMissing = errors.New("Apache Pulsar is not installed") //nolint:staticcheck // a name
+
+// Start starts a server of the test's own, which ends with it. Where Pulsar is not installed the test is skipped.
+func Start(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	if options.Dir == "" {
+		options.Dir = tb.TempDir()
+	}
+	s, err := start(tb.Context(), options)
+	if errors.Is(err, errMissing) {
+		skip(tb, err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Kill(); err != nil { // nobody needs the data
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func skip(tb testing.TB, err error) {
+	tb.Helper()
+	tb.Skipf("SKIP %s: %v; get it with: %s", tb.Name(), err, testserver.Get)
+}
+
+// shared is the server that the tests of a binary share.
+var shared struct {
+	once   sync.Once
+	server *Server
+	dir    string
+	err    error
+}
+
+// Shared returns the one server that all tests of a binary share; the first one who asks starts it. Its TestMain ends with
+// [Main]. Where Pulsar is not installed the test is skipped. Tests keep apart by tenants or namespaces of their own.
+func Shared(tb testing.TB) *Server {
+	tb.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "pulsar-"); shared.err == nil {
+			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
+		}
+	})
+	if errors.Is(shared.err, errMissing) {
+		skip(tb, shared.err)
+	}
+	if shared.err != nil {
+		tb.Fatal(shared.err)
+	}
+	return shared.server
+}
+
+// Main runs the tests of a binary and then ends the server they share. It returns the exit code.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Kill(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	if shared.dir != "" {
+		if err := os.RemoveAll(shared.dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	return code
+}
+
+// Run starts a server outside of a test; the caller ends it. It fails when Pulsar is not installed.
+func Run(ctx context.Context, options Options) (*Server, error) { return start(ctx, options) }
+
+func start(ctx context.Context, options Options) (*Server, error) {
+	dir, err := testserver.Dir(cacheName)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: options, library: filepath.Join(dir, library)}
+	if _, err := os.Stat(s.library); errors.Is(err, os.ErrNotExist) {
+		return nil, errMissing
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		return nil, fmt.Errorf("%w: there is no java (Debian: apt-get install openjdk-17-jre-headless)", errMissing)
+	}
+	ports, err := child.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	s.Addr, s.AdminAddr = ports[0], ports[1]
+	text, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{"standalone.conf": text, "log4j2.xml": logging} {
+		if err := os.WriteFile(filepath.Join(options.Dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.Restart(ctx)
+}
+
+// URL is what clients connect to, and AdminURL the web service.
+func (s *Server) URL() string { return "pulsar://" + s.Addr }
+
+// AdminURL is the URL of the web service.
+func (s *Server) AdminURL() string { return "http://" + s.AdminAddr }
+
+// LogFile is where the server logs to.
+func (s *Server) LogFile() string { return filepath.Join(s.options.Dir, "pulsar.log") }
+
+// Restart starts the server again, which must be gone, and waits until it can store messages.
+func (s *Server) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	in := func(name string) string { return filepath.Join(s.options.Dir, name) }
+	heap, direct := s.options.HeapMB, s.options.DirectMB
+	if heap == 0 {
+		heap = 192
+	}
+	if direct == 0 {
+		direct = 192
+	}
+	args := append(arguments(heap, direct), "-Dlog4j.configurationFile="+in("log4j2.xml"), "-cp", filepath.Join(s.library, "*"),
+		"org.apache.pulsar.PulsarStandaloneStarter", "--config", in("standalone.conf"), "--metadata-dir", in("metadata"), "--bookkeeper-dir", in("bookkeeper"),
+		"-nfw", "-nss", "-a", "127.0.0.1")
+	process, err := child.Start(child.Program{Name: "Pulsar", Path: "java", Args: args, Log: s.LogFile()})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.process = process
+	s.mu.Unlock()
+	every := time.NewTicker(100 * time.Millisecond) //nolint:forbidigo // of a real process
+	defer every.Stop()
+	for !s.ready(ctx) {
+		select {
+		case <-every.C:
+		case <-process.Gone():
+			return fmt.Errorf("Pulsar ended before it was ready: %w\n%s", process.Err(), s.logEnd())
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("Pulsar is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
+		}
+	}
+	return nil
+}
+
+func (s *Server) logEnd() string {
+	text, err := os.ReadFile(s.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-4000):])
+}
+
+// ready asks in the order in which things come: the cluster, the default namespace, and the broker's own check, which writes
+// and reads a message.
+func (s *Server) ready(ctx context.Context) bool {
+	return strings.Contains(s.get(ctx, "/admin/v2/clusters"), "standalone") && s.get(ctx, "/admin/v2/namespaces/public/default") != "" &&
+		s.get(ctx, "/admin/v2/brokers/health") == "ok"
+}
+
+// get returns the body of an answer, empty when there is none with status 200.
+func (s *Server) get(ctx context.Context, path string) string {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.AdminURL()+path, http.NoBody)
+	if err != nil {
+		return ""
+	}
+	if s.options.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.options.Token)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(body)
+}
+
+// Process is the running process, or the last one.
+func (s *Server) Process() *child.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
+// Kill ends the server by SIGKILL.
+func (s *Server) Kill() error { return s.Process().Kill() }
+
+// Stop ends the server by SIGTERM, within 30 s.
+func (s *Server) Stop() error {
+	process := s.Process()
+	if err := process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-process.Gone(): // with exit code 143, which says no more than that it was asked to
+		return nil
+	case <-time.After(30 * time.Second): //nolint:forbidigo // of a real process
+		return errors.Join(errors.New("Pulsar did not end within 30 s of SIGTERM and was killed"), process.Kill())
+	}
+}
+
+// Pause makes a server that does not answer, and Resume ends that: SIGSTOP and SIGCONT.
+func (s *Server) Pause() error { return s.Process().Signal(syscall.SIGSTOP) }
+
+// Resume ends a pause.
+func (s *Server) Resume() error { return s.Process().Signal(syscall.SIGCONT) }
