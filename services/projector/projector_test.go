@@ -50,10 +50,14 @@ type counting struct {
 	asked   int // rows
 	fail    func() error
 	damaged atomic.Bool
+	away    atomic.Bool
 }
 
 // Positions reports damage, as a model does after a query has found some.
 func (c *counting) Positions(ctx context.Context) ([]readmodel.Position, error) {
+	if c.away.Load() {
+		return nil, readmodel.ErrUnavailable
+	}
 	if c.damaged.Load() {
 		return nil, readmodel.ErrDamaged
 	}
@@ -225,6 +229,22 @@ func TestAModelThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 		if !strings.Contains(l.logged.String(), "disk full") {
 			t.Error("nothing was logged")
 		}
+	})
+}
+
+// A model in another process may be absent when the projector begins.
+func TestAModelThatIsAwayAtTheBeginningIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.stop()
+		l.model.away.Store(true)
+		l.start(clocktest.Bubble())
+		l.record(1, started())
+		pass(time.Minute)
+		l.want("while it is away", l.status(1), "not found")
+		l.model.away.Store(false)
+		pass(31 * time.Second)
+		l.want("afterwards", l.status(1), "running")
 	})
 }
 

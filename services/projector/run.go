@@ -33,21 +33,46 @@ const (
 // means that the log or the archive cannot be read. Trouble with the model itself is logged and overcome: by trying again,
 // or by making the model anew.
 func (p *Projector) Run(ctx context.Context) error {
+	timer := p.deps.Clock.NewTimer(maxRetry)
+	defer timer.Stop()
+	delay := firstRetry
 	for {
-		err := stopped(ctx, p.live(ctx))
-		switch {
-		case errors.Is(err, errRebuild), errors.Is(err, readmodel.ErrDamaged):
-			p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model is dropped and built anew", slog.Any("error", err))
-			if err := p.deps.Model.Reset(ctx); err != nil {
-				return stopped(ctx, fmt.Errorf("drop the read model: %w", err))
+		began := p.now()
+		err := p.life(ctx)
+		if !errors.Is(err, readmodel.ErrUnavailable) {
+			if err == nil || !errors.Is(err, errRebuild) {
+				return err
 			}
-			p.mu.Lock()
-			p.stats.Rebuilds++
-			p.mu.Unlock()
-		default:
-			return err
+			continue
 		}
+		if p.now().Sub(began) > maxRetry {
+			delay = firstRetry
+		}
+		p.deps.Logger.LogAttrs(ctx, slog.LevelError, "read model is not available", slog.Any("error", err), slog.Duration("retry_after", delay))
+		timer.Reset(delay)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+			return nil
+		}
+		delay = min(2*delay, maxRetry)
 	}
+}
+
+// life follows the log until something ends that. errRebuild says that the model was dropped.
+func (p *Projector) life(ctx context.Context) error {
+	err := stopped(ctx, p.live(ctx))
+	if !errors.Is(err, errRebuild) && !errors.Is(err, readmodel.ErrDamaged) {
+		return err
+	}
+	p.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "read model is dropped and built anew", slog.Any("error", err))
+	if err := p.deps.Model.Reset(ctx); err != nil {
+		return stopped(ctx, fmt.Errorf("drop the read model: %w", err))
+	}
+	p.mu.Lock()
+	p.stats.Rebuilds++
+	p.mu.Unlock()
+	return errRebuild
 }
 
 // stopped turns the error of a projector whose context is over into nil.
