@@ -80,7 +80,7 @@ var importTable = []row{
 	},
 	{
 		packages: []string{
-			"services/engine/machine", "services/scheduler/matcher", "services/scheduler/wheel", "services/gateway/sessions", "internal/brokerlog/fold",
+			"services/engine/machine", "services/scheduler/matcher", "services/scheduler/wheel", "services/gateway/sessions", "internal/brokerlog/fold", "internal/brokerlog/presence",
 		},
 		may:   slices.Concat(pureStd, []string{"pkg/events"}),
 		never: impure,
@@ -142,6 +142,8 @@ var importTable = []row{
 	adapterRow("pebble", "github.com/cockroachdb/pebble/...", "github.com/cockroachdb/errors/...", "golang.org/x/sys/..."),
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
 	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
+	adapterRow("brokerjournal", "internal/brokerlog", "internal/brokerlog/fold"),
+	adapterRow("membership", "internal/brokerlog", "internal/brokerlog/presence"),
 	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/..."),
 	{
 		packages: []string{"pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload"},

@@ -14,7 +14,7 @@ import (
 // purePackages are values in, values out. internal/replay is one too, except that its fibers are goroutines.
 var purePackages = []string{
 	"pkg/events", "services/engine/machine", "services/scheduler/matcher", "services/scheduler/wheel", "services/gateway/sessions",
-	"services/projector/projection", "internal/readmodel/row", "internal/brokerlog/fold", "internal/replay",
+	"services/projector/projection", "internal/readmodel/row", "internal/brokerlog/fold", "internal/brokerlog/presence", "internal/replay",
 }
 
 // mayStartGoroutines are the pure packages that may use goroutines and channels, because they hand over strictly.

@@ -31,6 +31,8 @@ var (
 	ErrDiskFull = errors.New("the disk is near full")
 	// ErrLost says that the outcome is unknown or that ownership is over: forget everything in memory and recover.
 	ErrLost = errors.New("ownership of the partition is lost")
+	// ErrMoved says why ownership is lost: the partition is now another process's, in good order.
+	ErrMoved = errors.New("another process has the partition now")
 	// ErrDamaged says that what is stored cannot be read any more: trying again does not help. It names the place.
 	ErrDamaged = errors.New("the store is damaged")
 	// ErrTrimmed says that the wanted position is no longer in the log; the archive has what is kept of it.

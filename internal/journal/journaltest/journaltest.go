@@ -79,6 +79,7 @@ func Test(t *testing.T, features journal.Features, open func(t *testing.T) Fixtu
 
 	always("Close", testClose)
 	durable("CrashKeepsRecords", testCrashKeepsRecords)
+	run("CrashKeepsCommands", features.CommandsLogged, "commands end with their owner", testCrashKeepsCommands)
 	durable("CrashKeepsHoldsAndBounds", testCrashKeepsHoldsAndBounds)
 	grouped("UnderLoad", testUnderLoad)
 }

@@ -1,0 +1,147 @@
+package membership_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/continuo-dev/continuo/internal/adapter/membership"
+	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const partitions = 16
+
+// process is a member with its own link to the broker.
+type process struct {
+	*membership.Membership
+
+	link *memory.BrokerLog
+}
+
+func join(t *testing.T, b *memory.Broker, role string) process {
+	t.Helper()
+	link := b.Connect()
+	m, err := membership.Join(bg(t), membership.Options{
+		Log: link, Clock: clock.Real(), Logger: slog.New(slog.DiscardHandler), Role: role, Name: t.Name(), Every: 20 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		m.Leave()
+		_ = link.Close()
+	})
+	return process{m, link}
+}
+
+func bg(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// own takes all partitions that come to a process, and gives away those that are to move, until ctx ends.
+func own(ctx context.Context, m process, owned chan<- events.Partition) {
+	for p := range events.Partition(partitions) {
+		go func() {
+			for m.Await(ctx, p) == nil {
+				m.Begin(p)
+				select {
+				case owned <- p:
+				case <-ctx.Done():
+				}
+				m.Lost(ctx, p)
+				m.End(p)
+			}
+		}()
+	}
+}
+
+// takes waits until a process has taken n partitions.
+func takes(t *testing.T, owned <-chan events.Partition, n int) map[events.Partition]bool {
+	t.Helper()
+	ctx, all := bg(t), map[events.Partition]bool{}
+	for len(all) < n {
+		select {
+		case p := <-owned:
+			all[p] = true
+		case <-ctx.Done():
+			t.Fatalf("it has taken %d of %d partitions", len(all), n)
+		}
+	}
+	return all
+}
+
+// until waits until a process takes n to be present.
+func until(t *testing.T, m process, n int) {
+	t.Helper()
+	for ctx := bg(t); ; {
+		changed := m.Changed()
+		if len(m.Present()) == n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("%d are present, want %d", len(m.Present()), n)
+		}
+	}
+}
+
+func TestPartitionsMove(t *testing.T) {
+	t.Parallel()
+	b := memory.NewBroker(memory.BrokerOptions{Partitions: 4})
+	ctx := bg(t)
+	first := join(t, b, "engine")
+	join(t, b, "scheduler") // has no part in it
+	ownedFirst := make(chan events.Partition, 100)
+	own(ctx, first, ownedFirst)
+	takes(t, ownedFirst, partitions)
+
+	second := join(t, b, "engine")
+	ownedSecond := make(chan events.Partition, 100)
+	own(ctx, second, ownedSecond)
+	takes(t, ownedSecond, 1)
+
+	third := join(t, b, "engine")
+	own(ctx, third, make(chan events.Partition, 100))
+	for _, m := range []process{first, second, third} {
+		until(t, m, 3)
+	}
+	second.Leave()
+	if err := second.Await(ctx, 0); !errors.Is(err, membership.ErrLeft) {
+		t.Errorf("one that left waits: %v", err)
+	}
+	third.link.Kill()
+	takes(t, ownedFirst, 1)
+	until(t, first, 1)
+	for p := range events.Partition(partitions) {
+		if err := first.Await(ctx, p); err != nil {
+			t.Fatalf("partition %d does not come to the last one: %v", p, err)
+		}
+	}
+}
+
+// TestCutOff: whoever is cut off does not think that the others are gone.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	b := memory.NewBroker(memory.BrokerOptions{Partitions: 1})
+	a, c := join(t, b, "engine"), join(t, b, "engine")
+	until(t, a, 2)
+	until(t, c, 2)
+	a.link.Cut()
+	until(t, c, 1)
+	until(t, a, 2)
+	a.link.Heal()
+	until(t, c, 2)
+	until(t, a, 2)
+}
