@@ -60,6 +60,8 @@ type Model struct {
 	at     map[events.Partition]readmodel.Position
 	moved  chan struct{} // closed and replaced when positions move
 	closed bool
+	// suspect says that damage was found: Reset makes the tables anew then instead of emptying them.
+	suspect bool
 }
 
 var _ readmodel.Model = (*Model)(nil)
@@ -164,34 +166,46 @@ func (m *Model) use(ctx context.Context) error {
 	return m.Ready(ctx)
 }
 
-// failed is the error of an operation in the port's terms. A schema that is not there any more is looked at anew.
+// failed is the error of an operation in the port's terms. It notes damage.
 func (m *Model) failed(err error) error {
 	if err = explain(err); errors.Is(err, readmodel.ErrDamaged) {
-		m.preparing.Lock()
-		m.prepared = false
-		m.preparing.Unlock()
+		m.state.Lock()
+		m.suspect = true
+		m.state.Unlock()
 	}
 	return err
 }
 
-// Reset empties the model. Positions go first and are what says that it is empty: a reset that breaks off is ended by the
-// first write or question for positions.
+// Reset empties the model, and makes tables anew that are gone or changed. Positions go first and say that the model is empty: what a
+// reset that breaks off has left goes when the writer begins.
 func (m *Model) Reset(ctx context.Context) error {
 	if err := m.use(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if err := m.empty(ctx); err != nil {
+	err := m.empty(ctx)
+	if m.isSuspect() || errors.Is(explain(err), readmodel.ErrDamaged) {
+		err = m.remake(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("drop the read model: %w", m.failed(err))
 	}
 	m.writer = writer{}
 	m.state.Lock()
 	defer m.state.Unlock()
+	m.suspect = false
 	clear(m.at)
 	return nil
 }
 
+func (m *Model) isSuspect() bool {
+	m.state.Lock()
+	defer m.state.Unlock()
+	return m.suspect
+}
+
+// empty deletes what the tables have.
 func (m *Model) empty(ctx context.Context) error {
 	for _, table := range tables {
 		if err := m.conn.Exec(ctx, "TRUNCATE TABLE "+table); err != nil {
@@ -199,6 +213,20 @@ func (m *Model) empty(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// remake drops everything and makes the schema.
+func (m *Model) remake(ctx context.Context) error {
+	drop := []string{"VIEW IF EXISTS views", "TABLE IF EXISTS continuo_migrations"}
+	for _, table := range tables {
+		drop = append(drop, "TABLE IF EXISTS "+table)
+	}
+	for _, what := range drop {
+		if err := m.conn.Exec(ctx, "DROP "+what+" SYNC"); err != nil {
+			return err
+		}
+	}
+	return m.prepare(ctx)
 }
 
 // Close ends the connections. Calling it twice is harmless.

@@ -55,6 +55,9 @@ func (m *Model) Positions(ctx context.Context) ([]readmodel.Position, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	if m.isSuspect() {
+		return nil, fmt.Errorf("%w: a question found damage", readmodel.ErrDamaged)
+	}
 	if err := m.claim(ctx); err != nil {
 		return nil, m.failed(err)
 	}

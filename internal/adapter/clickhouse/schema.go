@@ -62,8 +62,8 @@ var migrations = []migration{
 	}},
 }
 
-// tables are those that Reset empties, the one last that says how far the others are.
-var tables = []string{"workflows", "positions"}
+// tables are those that Reset empties, the one first that says how far the others are.
+var tables = []string{"positions", "workflows"}
 
 // prepare makes the database and its schema, or brings it to the latest version. Errors name the way out.
 func (m *Model) prepare(ctx context.Context) error {
@@ -139,7 +139,9 @@ func (m *Model) version(ctx context.Context) (uint32, error) {
 	return version, nil
 }
 
-func quoted(name string) string { return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(name) + "`" }
+func quoted(name string) string {
+	return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(name) + "`"
+}
 
 // Codes of ClickHouse.
 const (
