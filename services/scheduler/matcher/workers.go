@@ -207,9 +207,14 @@ func (m *Matcher) Refuse(now events.Time, from events.SessionID, h Held) {
 }
 
 // Return gives back what a session could not hand to its worker. The credit it took is not free again until the session
-// grants it anew. known is false when the session does not hold that attempt.
+// grants it anew. known is false when the session does not hold that attempt; a claim on it that was made before its item
+// came is forgotten.
 func (m *Matcher) Return(now events.Time, from events.SessionID, h Held) (known bool) {
-	e := m.entries[ID{Run: h.Run, Step: h.Step}]
+	key := ID{Run: h.Run, Step: h.Step}
+	if c, ok := m.claims.get(key); ok && c == claimOf(from, h) {
+		m.claims.drop(key)
+	}
+	e := m.entries[key]
 	if e == nil || e.session == nil || e.session.id != from || e.worker != h.Worker || e.Attempt() != h.Attempt || e.activation() != h.Activation {
 		return false
 	}
