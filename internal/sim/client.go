@@ -211,15 +211,18 @@ func (c *client) ask(r *request, try int) {
 	w.nextCall++
 	call := sessions.Call(w.nextCall)
 	g.calls[call] = func(out sessions.Output) {
-		reply, ok := out.(sessions.Reply)
-		if !ok {
+		if _, ok := out.(sessions.Reply); !ok {
 			return
 		}
 		delete(g.calls, call)
 		if w.fault(LoseAnswers, 15) {
 			return
 		}
-		w.after(w.latency(), kindMessage, func() { c.answered(r, try, reply) })
+		w.after(w.latency(), kindMessage, func() {
+			if reply, ok := out.(sessions.Reply); ok {
+				c.answered(r, try, reply)
+			}
+		})
 	}
 	g.post(sessions.Ask{Call: call, Envelope: events.Envelope{
 		Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: r.run, RequestID: r.id, Command: r.command,

@@ -20,7 +20,8 @@ type gateway struct {
 	mailbox inbox.Mailbox
 	tail    journal.Reader
 	inputs  []sessions.Input
-	began   [2]int64 // wall and boot, from which its steady time goes on
+	spare   []sessions.Input // room for the next inputs
+	began   [2]int64         // wall and boot, from which its steady time goes on
 	conns   map[sessions.Conn]*conn
 	calls   map[sessions.Call]func(sessions.Output)
 	from    []events.Seq // where its tail begins, by partition
@@ -123,7 +124,7 @@ type delivery inbox.Delivery
 
 func (g *gateway) turn() {
 	batch := g.inputs
-	g.inputs = nil
+	g.inputs = g.spare
 	for _, d := range g.mailbox.Take(turnDeliveries) {
 		batch = append(batch, sessions.Delivery(delivery(d)))
 		if g.w.fault(RepeatDelivery, 30) {
@@ -137,7 +138,7 @@ func (g *gateway) turn() {
 		g.tail.Close()
 		g.inputs = batch
 		g.openTail()
-		batch, g.inputs = g.inputs, nil
+		batch, g.inputs = g.inputs, g.spare
 	case err != nil:
 		return // the process ends
 	}
@@ -147,6 +148,8 @@ func (g *gateway) turn() {
 	for _, out := range g.core.Turn(g.steady(), batch) {
 		g.dispatch(out)
 	}
+	clear(batch)
+	g.spare = batch[:0]
 	if g.dead {
 		return
 	}
@@ -159,33 +162,33 @@ func (g *gateway) turn() {
 }
 
 func (g *gateway) dispatch(out sessions.Output) {
-	switch out := out.(type) {
+	switch o := out.(type) {
 	case sessions.Send:
-		g.send(out)
+		g.send(o)
 	case sessions.Reply:
-		g.answer(out.Call, out)
+		g.answer(o.Call, out)
 	case sessions.Waiting:
-		g.answer(out.Call, out)
+		g.answer(o.Call, out)
 	case sessions.RunOver:
-		g.answer(out.Call, out)
+		g.answer(o.Call, out)
 	case sessions.Inspection:
-		g.answer(out.Call, out)
+		g.answer(o.Call, out)
 	case sessions.Welcome:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.Refuse:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.Hand:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.StopTask:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.AckTask:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.AckActivation:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.DropRun:
-		g.push(out.Conn, out)
+		g.push(o.Conn, out)
 	case sessions.Report:
-		g.report(out)
+		g.report(o)
 	}
 }
 

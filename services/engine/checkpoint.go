@@ -17,7 +17,7 @@ import (
 
 // A flush comes after so many records or so much time, whichever is first.
 const (
-	flushRecords = 10_000
+	flushRecords = 2_500
 	flushEvery   = 10 * time.Second
 	// flushAnswers bounds the answers that wait for a flush.
 	flushAnswers = 20_000
@@ -44,6 +44,7 @@ func (p *partition) flush(ctx context.Context) error {
 	p.forgetIdleSessions()
 	c := runstore.Changes{PutEnded: p.ended}
 	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (e.run != nil || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
+	c.PutRuns = make([]runstore.RunRow, 0, len(dirty))
 	for _, e := range dirty {
 		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})
 		p.stored.wrote(e.id)
@@ -52,9 +53,11 @@ func (p *partition) flush(ctx context.Context) error {
 	if mutant.On(mutant.CheckpointAhead) {
 		c.Checkpoint.Next++
 	}
+	c.PutNewest = make([]runstore.NewestRow, 0, len(p.newest))
 	for key, newest := range p.newest {
 		c.PutNewest = append(c.PutNewest, runstore.NewestRow{Namespace: key.namespace, WorkflowID: key.id, Newest: newest})
 	}
+	c.PutAnswers = make([]runstore.AnswerRow, 0, len(p.answers))
 	for key, kept := range p.answers {
 		row := runstore.AnswerRow{RunID: key.run, Request: key.request}
 		if kept == nil {

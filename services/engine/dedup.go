@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/mutant"
@@ -90,11 +90,20 @@ type stamp struct {
 // so where their answers are is kept for a span of numbers at once: mostly the answer to be added and the oldest are found
 // without a look into the map.
 type recent struct {
-	answers []events.Answer // a ring once it is full
+	blocks  [recentAnswers / blockAnswers]*[blockAnswers]events.Answer // a ring once all places are taken
+	taken   int
 	oldest  int
 	spans   map[spanKey]*span
 	adding  *span // that was added to last
 	leaving *span // that lost an answer last
+}
+
+// blockAnswers is how many answers are made room for at a time.
+const blockAnswers = 32
+
+// at returns a place of the ring that is taken.
+func (r *recent) at(place int) *events.Answer {
+	return &r.blocks[place/blockAnswers][place%blockAnswers]
 }
 
 // spanNumbers is how many numbers a span has.
@@ -129,12 +138,16 @@ func (r *recent) add(a events.Answer) {
 		return
 	}
 	in.kept++
-	if len(r.answers) < recentAnswers {
-		r.answers = append(r.answers, a)
-		*place = int16(len(r.answers))
+	if r.taken < recentAnswers {
+		if r.taken%blockAnswers == 0 {
+			r.blocks[r.taken/blockAnswers] = new([blockAnswers]events.Answer)
+		}
+		*r.at(r.taken) = a
+		r.taken++
+		*place = int16(r.taken)
 		return
 	}
-	old := &r.answers[r.oldest]
+	old := r.at(r.oldest)
 	r.forget(stamp{old.Session, old.N})
 	*old = a
 	r.oldest++
@@ -175,7 +188,7 @@ func (r *recent) find(s stamp) (events.Answer, bool) {
 	if in == nil || in.places[s.n%spanNumbers] == 0 {
 		return events.Answer{}, false
 	}
-	return r.answers[in.places[s.n%spanNumbers]-1], true
+	return *r.at(int(in.places[s.n%spanNumbers]) - 1), true
 }
 
 // repeated returns the answer to a command that the transport repeats.
@@ -340,7 +353,7 @@ func (p *partition) kept(ctx context.Context, k requestKey) (*runstore.KeptAnswe
 // keep remembers the answer to a request, and forgets the one that was kept requestsKept requests before. Beside each
 // answer a row under the request's number modulo requestsKept names it, so that the old one is found.
 func (p *partition) keep(ctx context.Context, e *entry, a events.Answer, at events.Time) error {
-	slot := requestKey{e.id, events.RequestID(fmt.Sprintf("%s%d", requestSlotPrefix, e.requests%requestsKept))}
+	slot := requestKey{e.id, events.RequestID(requestSlotPrefix + strconv.FormatUint(e.requests%requestsKept, 10))}
 	if e.requests >= requestsKept {
 		old, err := p.kept(ctx, slot)
 		if err != nil {
@@ -355,7 +368,7 @@ func (p *partition) keep(ctx context.Context, e *entry, a events.Answer, at even
 		a.Message = a.Message[:maxMessageBytes]
 	}
 	a.Session, a.N = 0, 0
-	p.answers[requestKey{e.id, a.RequestID}] = &runstore.KeptAnswer{Answer: a, At: at}
-	p.answers[slot] = &runstore.KeptAnswer{Answer: events.Answer{RequestID: a.RequestID}, At: at}
+	rows := &[2]runstore.KeptAnswer{{Answer: a, At: at}, {Answer: events.Answer{RequestID: a.RequestID}, At: at}}
+	p.answers[requestKey{e.id, a.RequestID}], p.answers[slot] = &rows[0], &rows[1]
 	return nil
 }

@@ -128,7 +128,7 @@ func TestRecentAnswersAreBounded(t *testing.T) {
 	for n := range uint64(3 * recentAnswers) {
 		r.add(events.Answer{Session: 1, N: n})
 	}
-	equal(t, "answers", len(r.answers), recentAnswers)
+	equal(t, "answers", r.taken, recentAnswers)
 	equal(t, "spans", len(r.spans), recentAnswers/spanNumbers)
 	if a, _ := r.find(stamp{1, 2*recentAnswers + 17}); a.N != 2*recentAnswers+17 {
 		t.Errorf("the answer found is that to command %d", a.N)
@@ -167,8 +167,8 @@ func TestRecentAnswers(t *testing.T) {
 				t.Fatalf("after %d answers that to command %v is known as %t, and should as %t", n, s, ok, want)
 			}
 		}
-		if len(r.answers) != len(list) || len(r.spans) > len(list) {
-			t.Fatalf("%d answers in %d spans are kept, not %d", len(r.answers), len(r.spans), len(list))
+		if r.taken != len(list) || len(r.spans) > len(list) {
+			t.Fatalf("%d answers in %d spans are kept, not %d", r.taken, len(r.spans), len(list))
 		}
 	})
 }

@@ -18,6 +18,7 @@ type known map[events.RunID]row.Run
 
 // take returns the rows it has of the given runs, which are the caller's from now on, and the runs to ask for.
 func (k known) take(wanted []events.RunID) (rows []row.Run, ask []events.RunID) {
+	rows = make([]row.Run, 0, len(wanted))
 	for _, run := range wanted {
 		if r, ok := k[run]; ok {
 			rows = append(rows, r)

@@ -106,12 +106,17 @@ func (d duePort) Due(
 	if there {
 		i++
 	}
+	rows := d.disk.due.byDue.values[i:]
+	end := 0
+	for end < len(rows) && end < limit && rows[end].partition == p && rows[end].Key.Kind == kind && rows[end].Due <= until {
+		end++
+	}
 	var found []dueindex.Item
-	for _, row := range d.disk.due.byDue.values[i:] {
-		if row.partition != p || row.Key.Kind != kind || row.Due > until || len(found) >= limit {
-			break
-		}
-		found = append(found, row.Item)
+	if end > 0 {
+		found = make([]dueindex.Item, end)
+	}
+	for i := range found {
+		found[i] = rows[i].Item
 	}
 	return found, nil
 }

@@ -104,12 +104,11 @@ func (o *owner) commit(ctx context.Context, step journal.Step) error {
 	if fault == CommitUnknown && mutant.On(mutant.TornStep) {
 		step.Records = step.Records[:max(0, len(step.Records)-1)]
 	}
-	d.undo.begin()
 	for _, r := range step.Records {
 		part.records = append(part.records, r)
 		if len(r.Events) > 0 && !r.RunID.IsZero() {
 			history, _ := part.history.get(r.RunID)
-			part.history.put(r.RunID, append(history, r))
+			part.history.keep(r.RunID, append(history, r))
 		}
 	}
 	d.undo.clear()

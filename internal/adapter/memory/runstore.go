@@ -172,7 +172,7 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 		t.answers.put(answerKey{k, row.Request}, row.KeptAnswer)
 		requests, _ := t.requests.get(k)
 		if !slices.Contains(requests, row.Request) {
-			t.requests.put(k, append(slices.Clip(requests), row.Request))
+			t.requests.put(k, append(requests, row.Request)) // what is taken back is shorter and has nothing that is overwritten
 		}
 	}
 	for _, row := range c.DeleteAnswers {

@@ -7,25 +7,26 @@ import (
 
 // undoLog remembers how to take back what no commit has followed yet, grouped by write.
 type undoLog struct {
-	groups [][]func()
+	parts  []func()
+	writes []int // where in parts each write begins
 }
 
 // begin starts the next write.
-func (u *undoLog) begin() { u.groups = append(u.groups, nil) }
+func (u *undoLog) begin() { u.writes = append(u.writes, len(u.parts)) }
 
 // add tells how to take back a part of the present write.
-func (u *undoLog) add(back func()) {
-	last := len(u.groups) - 1
-	u.groups[last] = append(u.groups[last], back)
-}
+func (u *undoLog) add(back func()) { u.parts = append(u.parts, back) }
 
 // clear makes everything written so far durable.
-func (u *undoLog) clear() { u.groups = nil }
+func (u *undoLog) clear() {
+	clear(u.parts)
+	u.parts, u.writes = u.parts[:0], u.writes[:0]
+}
 
 // back takes back all writes but the oldest keep ones, newest first.
 func (u *undoLog) back(keep int) {
-	for i := len(u.groups) - 1; i >= keep; i-- {
-		for _, back := range slices.Backward(u.groups[i]) {
+	if keep < len(u.writes) {
+		for _, back := range slices.Backward(u.parts[u.writes[keep]:]) {
 			back()
 		}
 	}
@@ -45,6 +46,11 @@ func (t *table[K, V]) get(k K) (V, bool) {
 
 func (t *table[K, V]) put(k K, v V) {
 	t.remember(k)
+	t.keep(k, v)
+}
+
+// keep puts what is durable at once: no crash takes it back.
+func (t *table[K, V]) keep(k K, v V) {
 	if t.rows == nil {
 		t.rows = map[K]V{}
 	}

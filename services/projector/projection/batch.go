@@ -189,6 +189,24 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 		}
 	}
 	deletes = b.deletes
-	*b = Batch{}
+	b.reset()
 	return rows, begun, deletes
+}
+
+// maxKeptRuns and maxKeptRecords bound what an empty batch keeps for its next use.
+const (
+	maxKeptRuns    = 256
+	maxKeptRecords = 1024
+)
+
+// reset empties the batch. The room of one that was small is used again.
+func (b *Batch) reset() {
+	if len(b.runs) > maxKeptRuns || len(b.records) > maxKeptRecords {
+		*b = Batch{}
+		return
+	}
+	clear(b.index)
+	clear(b.runs)
+	clear(b.records)
+	*b = Batch{index: b.index, runs: b.runs[:0], records: b.records[:0]}
 }
