@@ -127,7 +127,7 @@ func New(d Deps, o Options) (*Engine, error) {
 	}
 	e := &Engine{deps: d, options: o, guard: newClockGuard(d.Clock)}
 	for p := range d.Log.Partitions() {
-		e.health = append(e.health, Health{Partition: events.Partition(p), State: Starting})
+		e.health = append(e.health, Health{Partition: events.Partition(p), State: Standby})
 	}
 	return e, nil
 }

@@ -12,7 +12,8 @@ type State string
 
 // The states of a partition.
 const (
-	Starting State = "starting" // waits for ownership or is being recovered
+	Standby  State = "standby"  // waits until it is this process's to own, as while another has it
+	Starting State = "starting" // is being recovered
 	Running  State = "running"  // handles commands
 	Paused   State = "paused"   // the wall clock jumped; it goes on when the clock is right or accepted
 	Stopped  State = "stopped"  // does not go on by itself; Reason says why

@@ -44,6 +44,11 @@ func (e *Engine) serve(ctx context.Context, id events.Partition) error {
 			<-ctx.Done()
 			return nil
 		}
+		if errors.Is(err, journal.ErrMoved) {
+			e.deps.Logger.Info("the partition moves to another process", slog.Int("partition", int(id)))
+			pause = retryFirst
+			continue
+		}
 		e.deps.Logger.Warn("the partition is recovered from the log", slog.Int("partition", int(id)), slog.String("error", err.Error()))
 		e.report(id, func(h *Health) { h.State, h.Reason = Starting, err.Error() })
 		if e.deps.Clock.Boot()-began > time.Minute {
@@ -57,11 +62,13 @@ func (e *Engine) serve(ctx context.Context, id events.Partition) error {
 
 // own acquires a partition and serves it until that fails or ctx ends.
 func (e *Engine) own(ctx context.Context, id events.Partition) error {
+	e.report(id, func(h *Health) { h.State = Standby })
 	owner, err := e.deps.Log.Acquire(ctx, id)
 	if err != nil {
 		return fmt.Errorf("acquiring: %w", err)
 	}
 	defer owner.Release()
+	e.report(id, func(h *Health) { h.State = Starting })
 	p, err := recoverPartition(ctx, id, owner, e.deps, e.options)
 	if err != nil {
 		return err
