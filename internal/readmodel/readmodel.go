@@ -48,6 +48,18 @@ type Batch struct {
 	Begun     int
 	Deletes   []events.RunID // purged runs
 	Positions []Position
+	// Outcomes are what statistics count, of a partition in the order of its log. One whose Seq the model's position of its
+	// partition includes already is not counted again; neither is anything of a batch that is applied again after an error.
+	Outcomes []row.Outcome
+	// Events are those of the records, for a model that is a [Historian].
+	Events []row.Event
+}
+
+// Historian is a [Writer] that keeps every event. Others get none.
+type Historian interface {
+	Writer
+	// KeepsEvents reports whether batches are to have events.
+	KeepsEvents() bool
 }
 
 // Writer is what a projector needs. Its methods are called by one goroutine.
@@ -107,6 +119,11 @@ type Reader interface {
 	List(ctx context.Context, f Filter, p Page) (List, error)
 	// Count counts the runs that fit, by type and status, sorted by type, then status; zero counts are left out.
 	Count(ctx context.Context, f Filter) ([]Count, error)
+	// StepStats returns what became of tasks, by span of time, workflow type and task, in that order. An error wraps
+	// [ErrTooMuch] if there is more than [MaxStats].
+	StepStats(ctx context.Context, f StatsFilter) ([]StepStats, error)
+	// TopErrors returns the most frequent kinds of failures, most frequent first.
+	TopErrors(ctx context.Context, f ErrorFilter) ([]ErrorCount, error)
 	// Watermark returns how far the model is.
 	Watermark(ctx context.Context) ([]Position, error)
 	// WaitFor returns when the partition is folded up to and including seq, or with ctx's error.

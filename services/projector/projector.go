@@ -78,7 +78,8 @@ type Projector struct {
 	nudges  chan struct{}
 
 	batch projection.Batch
-	since events.Time // when the batch began; 0 while it is empty
+	gaps  projection.Facts // what was read from the archive for the batch
+	since events.Time      // when the batch began; 0 while it is empty
 	known known
 	next  []readmodel.Position
 	index map[events.Partition]int // into next
@@ -99,6 +100,7 @@ func New(d Deps, o Options) *Projector {
 func (p *Projector) begin(at []readmodel.Position) {
 	p.batch, p.since, p.next, p.index = projection.Batch{}, 0, nil, make(map[events.Partition]int)
 	p.known = make(known)
+	p.batch.Facts.Events = p.keepsEvents()
 	for _, id := range p.deps.Partitions {
 		position := readmodel.Position{Partition: id, Next: 1}
 		for _, known := range at {
@@ -115,6 +117,12 @@ func (p *Projector) begin(at []readmodel.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.applied = append([]readmodel.Position(nil), p.next...)
+}
+
+// keepsEvents reports whether the model wants every event.
+func (p *Projector) keepsEvents() bool {
+	h, ok := p.deps.Model.(readmodel.Historian)
+	return ok && h.KeepsEvents()
 }
 
 // Nudge asks the projector to write what the log has now instead of waiting for more: somebody waits for it
@@ -191,6 +199,9 @@ func (p *Projector) Write(stored []row.Run) readmodel.Batch {
 	b := readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)}
 	events := p.batch.Events()
 	b.Rows, b.Begun, b.Deletes = p.batch.Rows(stored)
+	b.Outcomes, b.Events = p.batch.Facts.Take()
+	_, missed := p.gaps.Take()
+	b.Events = append(missed, b.Events...)
 	p.since = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()

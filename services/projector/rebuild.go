@@ -18,6 +18,9 @@ const runsPerBatch = 200
 // catchUp brings partitions whose log is trimmed beyond where the model is to the first record of the log.
 func (p *Projector) catchUp(ctx context.Context) error {
 	built := false
+	if err := p.clear(ctx); err != nil {
+		return err
+	}
 	for i := range p.next {
 		at := &p.next[i]
 		first, last := p.deps.Log.Bounds(at.Partition)
@@ -44,6 +47,24 @@ func (p *Projector) catchUp(ctx context.Context) error {
 	return p.store(ctx, readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)})
 }
 
+// clear drops what a building that broke off has left, so that nothing is counted twice. A model that is built for some of its partitions
+// only is dropped as a whole.
+func (p *Projector) clear(ctx context.Context) error {
+	begun, missing := false, false
+	for _, at := range p.next {
+		first, _ := p.deps.Log.Bounds(at.Partition)
+		begun = begun || at.Next > 1
+		missing = missing || at.Next <= 1 && first > 1
+	}
+	switch {
+	case !missing:
+		return nil
+	case begun:
+		return fmt.Errorf("%w: it lacks partitions whose log is trimmed", errRebuild)
+	}
+	return p.deps.Model.Reset(ctx)
+}
+
 // rebuild makes the rows of a partition from the archive. They may include more than the log before its first record;
 // what is folded twice changes nothing.
 func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
@@ -54,6 +75,7 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 		return nil
 	}
 	var after events.RunID
+	facts := projection.Facts{Events: p.keepsEvents(), Source: projection.Archive}
 	for {
 		runs, err := lister.Runs(ctx, id, after, runsPerBatch)
 		if err != nil {
@@ -62,7 +84,7 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 		var rows []row.Run
 		size := 0
 		for _, run := range runs {
-			folded, err := p.fold(ctx, row.Run{}, projection.Gap{Partition: id, RunID: run, From: 1})
+			folded, err := p.fold(ctx, row.Run{}, projection.Gap{Partition: id, RunID: run, From: 1}, &facts)
 			if err != nil {
 				return err
 			}
@@ -70,14 +92,14 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 				rows = append(rows, folded)
 				size += bytesOf(&folded)
 			}
-			if size >= p.options.Bytes {
-				if err := p.applyNew(ctx, rows); err != nil {
+			if size+facts.Bytes() >= p.options.Bytes {
+				if err := p.applyNew(ctx, rows, &facts); err != nil {
 					return err
 				}
 				rows, size = nil, 0
 			}
 		}
-		if err := p.applyNew(ctx, rows); err != nil {
+		if err := p.applyNew(ctx, rows, &facts); err != nil {
 			return err
 		}
 		if len(runs) < runsPerBatch {
@@ -88,6 +110,8 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 }
 
 // applyNew writes rows that the model does not have.
-func (p *Projector) applyNew(ctx context.Context, rows []row.Run) error {
-	return p.deps.Model.Apply(ctx, readmodel.Batch{Rows: rows, Begun: len(rows)})
+func (p *Projector) applyNew(ctx context.Context, rows []row.Run, facts *projection.Facts) error {
+	b := readmodel.Batch{Rows: rows, Begun: len(rows)}
+	b.Outcomes, b.Events = facts.Take()
+	return p.deps.Model.Apply(ctx, b)
 }

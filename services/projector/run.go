@@ -217,6 +217,7 @@ func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() erro
 
 // stored returns the rows that the batch builds upon, with the history that lies between them and the batch.
 func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Run, error) {
+	p.gaps = projection.Facts{Events: p.keepsEvents(), Source: projection.Gaps}
 	rows, ask := p.known.take(wanted)
 	if len(ask) > 0 {
 		asked, err := p.deps.Model.Rows(ctx, ask)
@@ -231,7 +232,7 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 			i = len(rows)
 			rows = append(rows, row.Run{})
 		}
-		folded, err := p.fold(ctx, rows[i], gap)
+		folded, err := p.fold(ctx, rows[i], gap, &p.gaps)
 		if err != nil {
 			return nil, err
 		}
@@ -244,8 +245,8 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 // historyBytes is how much history of a run is read at a time.
 const historyBytes = 1 << 20
 
-// fold brings a row up to the end of a gap, as far as the archive knows.
-func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap) (row.Run, error) {
+// fold brings a row up to the end of a gap, as far as the archive knows, and collects what it passes by.
+func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap, facts *projection.Facts) (row.Run, error) {
 	for from := gap.From; from != 0; {
 		records, next, err := p.deps.Archive.History(ctx, gap.Partition, gap.RunID, from, gap.To, historyBytes)
 		if errors.Is(err, archive.ErrNotFound) {
@@ -255,7 +256,7 @@ func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap) (
 			return run, fmt.Errorf("history of run %s: %w", gap.RunID, err)
 		}
 		for _, r := range records {
-			run = projection.Fold(run, r)
+			run = facts.Fold(run, r)
 		}
 		from = next
 	}

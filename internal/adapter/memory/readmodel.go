@@ -20,6 +20,8 @@ type ReadModel struct {
 	mu        sync.Mutex
 	runs      map[events.RunID]row.Run
 	positions map[events.Partition]readmodel.Position
+	steps     map[row.StepKey]row.Steps
+	errors    map[row.ErrorKey]row.Errors
 	moved     chan struct{} // closed and replaced by every Apply
 }
 
@@ -29,6 +31,7 @@ var _ readmodel.Model = (*ReadModel)(nil)
 func NewReadModel() *ReadModel {
 	return &ReadModel{
 		runs: map[events.RunID]row.Run{}, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}),
+		steps: map[row.StepKey]row.Steps{}, errors: map[row.ErrorKey]row.Errors{},
 	}
 }
 
@@ -44,6 +47,7 @@ func (m *ReadModel) Apply(_ context.Context, b readmodel.Batch) error {
 	for _, id := range b.Deletes {
 		delete(m.runs, id)
 	}
+	m.count(b.Outcomes)
 	for _, p := range b.Positions {
 		m.positions[p.Partition] = p
 	}
@@ -95,6 +99,8 @@ func (m *ReadModel) Reset(context.Context) error {
 	defer m.mu.Unlock()
 	clear(m.runs)
 	clear(m.positions)
+	clear(m.steps)
+	clear(m.errors)
 	return nil
 }
 

@@ -34,8 +34,9 @@ type Model struct {
 	writer *sql.DB      // one connection
 	reader *sql.DB
 	stmts  statements
-	sums   sums  // of the file's pages
-	due    int64 // the size of the write-ahead log that brings the next checkpoint
+	sums   sums        // of the file's pages
+	newest events.Time // of what statistics have counted; the writer's
+	due    int64       // the size of the write-ahead log that brings the next checkpoint
 	closed bool
 
 	verifying sync.WaitGroup // the search for damage in a large file

@@ -18,7 +18,7 @@ const applicationID = 0x436f6e74
 
 // schemaVersion is raised with every change of the schema or of the body's meaning. There are no migrations: a model of
 // another version is built anew from the log.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // checkBudget bounds the search for damage when a model is opened. The rest of a large file is searched while it is used.
 const checkBudget = time.Second
@@ -103,7 +103,7 @@ func create(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d", schema, applicationID, schemaVersion)); err != nil {
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d", schema+statsSchema, applicationID, schemaVersion)); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -149,6 +149,9 @@ func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error 
 	if err := w.count(); err != nil {
 		return err
 	}
+	if err := w.outcomes(b.Outcomes); err != nil {
+		return err
+	}
 	for _, id := range b.Deletes {
 		for _, stmt := range []*sql.Stmt{m.stmts.deleteRun, m.stmts.deleteViews} {
 			if _, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, id[:]); err != nil {

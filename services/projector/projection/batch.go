@@ -8,6 +8,9 @@ import (
 // Batch folds records of many runs into one row each, so that a run that began and ended within it is written once. The
 // zero value is empty.
 type Batch struct {
+	// Facts collects what folding passes by. What [Batch.Rows] has folded is in it until it is taken.
+	Facts Facts
+
 	records []entry // of runs that began before it
 	events  int
 	bytes   int
@@ -63,7 +66,7 @@ func (b *Batch) Add(r *events.Record) {
 		b.deletes = append(b.deletes, r.RunID)
 		run.row, run.known = row.Run{}, false
 	default:
-		fold(&run.row, r)
+		b.Facts.fold(&run.row, r)
 		run.known = true
 		for _, e := range r.Events {
 			b.bytes += waitBytes + shownBytes(e) + failureBytes(e)
@@ -75,7 +78,7 @@ func (b *Batch) Add(r *events.Record) {
 func (b *Batch) Events() int { return b.events }
 
 // Bytes returns about how much memory the batch keeps, without the stored rows it builds upon.
-func (b *Batch) Bytes() int { return b.bytes }
+func (b *Batch) Bytes() int { return b.bytes + b.Facts.Bytes() }
 
 // What a row, a record, an event and something a run waits for take, without payloads.
 const (
@@ -159,7 +162,7 @@ func (b *Batch) Gaps(stored []row.Run) []Gap {
 }
 
 // Rows folds the batch over the stored rows. It returns the rows to write, in the order in which they came, those of runs
-// that began in the batch first, how many these are, and the runs to delete, and empties the batch. The stored rows must
+// that began in the batch first, how many these are, and the runs to delete, and empties the batch, but for its facts. The stored rows must
 // not be used any more.
 func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []events.RunID) {
 	for i := range stored {
@@ -175,7 +178,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 			continue
 		}
 		run.known = true
-		fold(&run.row, e.record)
+		b.Facts.fold(&run.row, e.record)
 	}
 	rows = make([]row.Run, 0, len(b.runs))
 	for _, began := range []bool{true, false} {

@@ -18,11 +18,11 @@ const MaxListed = 1000
 // The zero row is that of a run of which nothing is known. A record that begins above Version+1 leaves a gap; see
 // [Missing].
 func Fold(run row.Run, r *events.Record) row.Run {
-	fold(&run, r)
+	fold(&run, r, nil)
 	return run
 }
 
-func fold(run *row.Run, r *events.Record) {
+func fold(run *row.Run, r *events.Record, facts *Facts) {
 	for i, e := range r.Events {
 		number := r.First + events.EventNumber(i)
 		if number <= run.Version && !mutant.On(mutant.ProjectionAppliesTwice) {
@@ -30,6 +30,9 @@ func fold(run *row.Run, r *events.Record) {
 		}
 		if run.RunID.IsZero() {
 			run.Namespace, run.WorkflowID, run.RunID, run.Partition = r.Namespace, r.WorkflowID, r.RunID, r.Partition
+		}
+		if facts != nil {
+			facts.event(run, r, number, e)
 		}
 		f := folding{run: run, at: r.Time, number: number}
 		f.event(e)
