@@ -15,7 +15,7 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// A flush comes after so many records or so much time, whichever is first.
+// A flush comes after so many records or so much time, whichever is first. The partition's commands wait for it, about 10 ms.
 const (
 	flushRecords = 2_500
 	flushEvery   = 10 * time.Second

@@ -72,7 +72,7 @@ type Options struct {
 	CachedRuns int
 	// Batch bounds the commands of one turn; default 256.
 	Batch int
-	// FlushEvery is how long rows wait to be written while there are fewer than 10,000 records since the last ones; default
+	// FlushEvery is how long rows wait to be written while there are fewer than 2,500 records since the last ones; default
 	// 10 s. A recovery folds the records of that time.
 	FlushEvery time.Duration
 	// Readers are the names of those without whose hold on a partition nothing of it is trimmed: a reader that has not begun

@@ -83,6 +83,7 @@ func (e *Engine) own(ctx context.Context, id events.Partition) error {
 	var quiet patience
 	defer quiet.end()
 	for {
+		runtime.Gosched() // whoever can run now may have a command, too
 		if err := e.turn(ctx, p, owner); err != nil {
 			return err
 		}
@@ -101,7 +102,6 @@ func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) er
 	if err != nil {
 		return err
 	}
-	runtime.Gosched() // whoever can run now may have a command, too
 	commands := owner.Take(e.options.Batch)
 	if later, err := e.guard.now(); err == nil {
 		now = later // a timer that was asked for since is due: at an earlier time it would be asked for in vain

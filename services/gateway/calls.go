@@ -20,30 +20,63 @@ type callTable struct {
 type call struct {
 	id  sessions.Call
 	out chan sessions.Output
+	// then takes the one output of a call that nobody waits for at out. It is called by the loop and must not block.
+	then func(sessions.Output)
 	// kept says that the command of the call is durable.
 	kept atomic.Bool
 }
 
 func (g *Gateway) open() *call {
-	c := &call{id: sessions.Call(g.nextCall.Add(1)), out: make(chan sessions.Output, 2)}
-	g.calls.mu.Lock()
-	g.calls.open[c.id] = c
-	g.calls.mu.Unlock()
+	c := &call{id: g.callID(), out: make(chan sessions.Output, 2)}
+	g.calls.enlist(c)
 	return c
 }
 
-func (g *Gateway) closeCall(c *call) {
+func (g *Gateway) callID() sessions.Call { return sessions.Call(g.nextCall.Add(1)) }
+
+func (t *callTable) enlist(c *call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[c.id] = c
+}
+
+// closeCall forgets a call and reports whether it was open.
+func (g *Gateway) closeCall(c *call) bool {
 	g.calls.mu.Lock()
+	defer g.calls.mu.Unlock()
+	_, there := g.calls.open[c.id]
 	delete(g.calls.open, c.id)
-	g.calls.mu.Unlock()
+	return there
 }
 
 func (t *callTable) deliver(id sessions.Call, out sessions.Output) {
 	t.mu.Lock()
 	c := t.open[id]
+	if c != nil && c.then != nil {
+		delete(t.open, id)
+	}
 	t.mu.Unlock()
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.then != nil:
+		c.then(out)
+	default:
 		c.out <- out // never full: see call
+	}
+}
+
+// end answers the calls for which nobody waits: the loop has stopped.
+func (t *callTable) end(err *events.Error) {
+	t.mu.Lock()
+	var open []sessions.Call
+	for id, c := range t.open {
+		if c.then != nil {
+			open = append(open, id)
+		}
+	}
+	t.mu.Unlock()
+	for _, id := range open {
+		t.deliver(id, sessions.Reply{Err: err})
 	}
 }
 
@@ -94,12 +127,22 @@ func (g *Gateway) ask(ctx context.Context, env events.Envelope) (reply sessions.
 	defer g.closeCall(c)
 	g.post(sessions.Ask{Call: c.id, Envelope: env})
 	out, err := g.next(ctx, c)
-	if g.options.CommandsLogged && errors.Is(err, context.DeadlineExceeded) && c.kept.Load() {
+	switch {
+	case g.late(c, err):
 		return sessions.Reply{}, errAccepted
-	}
-	if err != nil {
+	case err != nil:
 		return sessions.Reply{}, err
 	}
+	return replyOf(out)
+}
+
+// late reports whether a call that ended so is of a command that is durable and not answered yet.
+func (g *Gateway) late(c *call, err error) bool {
+	return g.options.CommandsLogged && errors.Is(err, context.DeadlineExceeded) && c.kept.Load()
+}
+
+// replyOf reads the engine's answer to a command.
+func replyOf(out sessions.Output) (sessions.Reply, error) {
 	reply, ok := out.(sessions.Reply)
 	switch {
 	case !ok:

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -120,24 +121,6 @@ func (c *clientConn) awaitRoom() error {
 // begin starts a call, or forgets one. What is refused for load costs as little as can be: neither a goroutine nor a look at the
 // request.
 func (c *clientConn) begin(m *apiv1.ClientCall) (refused *apiv1.ClientResponse, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := m.GetRequest().(*apiv1.ClientCall_Abandon); ok {
-		if cancel := c.open[m.GetCall()]; cancel != nil {
-			cancel()
-			delete(c.open, m.GetCall())
-		}
-		return nil, nil
-	}
-	if _, taken := c.open[m.GetCall()]; taken {
-		return nil, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("call number %d is open already", m.GetCall())}
-	}
-	if len(c.open) >= c.gateway.options.MaxStreamCalls {
-		return toRefusal(&events.Error{
-			Code: events.Overloaded, RetryAfterMs: 250,
-			Message: fmt.Sprintf("%d calls are open on this stream, which is its limit; nothing was kept", c.gateway.options.MaxStreamCalls),
-		}), nil
-	}
 	var let *place
 	if isCommand(m) {
 		if let, err = c.gateway.letIn(); err != nil {
@@ -145,23 +128,66 @@ func (c *clientConn) begin(m *apiv1.ClientCall) (refused *apiv1.ClientResponse, 
 			return toRefusal(err), nil
 		}
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	c.open[m.GetCall()] = cancel
+	ctx, cancel, err := c.enter(m)
+	if ctx == nil {
+		let.giveBack(c.gateway)
+		if errors.Is(err, &events.Error{Code: events.Overloaded}) {
+			return toRefusal(err), nil
+		}
+		return nil, err
+	}
+	if let != nil {
+		if d, ok, wrong := c.gateway.directly(ctx, m); ok {
+			d.begin(c, ctx, cancel, wrong)
+			return nil, nil
+		}
+	}
 	c.calls.Go(func() {
 		defer cancel()
 		response := c.gateway.call(let.with(ctx), m)
 		let.giveBack(c.gateway)
-		c.mu.Lock()
-		_, wanted := c.open[m.GetCall()]
-		delete(c.open, m.GetCall())
-		c.mu.Unlock()
-		if wanted {
-			response.Call = m.GetCall()
-			c.respond(response)
-		}
-		c.signal()
+		c.finish(m.GetCall(), response)
 	})
 	return nil, nil
+}
+
+// enter notes a call as open, and returns its context, which is nil if it forgets one.
+func (c *clientConn) enter(m *apiv1.ClientCall) (context.Context, context.CancelFunc, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cancel, open := c.open[m.GetCall()]
+	_, abandoned := m.GetRequest().(*apiv1.ClientCall_Abandon)
+	switch {
+	case abandoned && open:
+		cancel()
+		delete(c.open, m.GetCall())
+		return nil, nil, nil
+	case abandoned:
+		return nil, nil, nil
+	case open:
+		return nil, nil, &events.Error{Code: events.InvalidArgument, Message: fmt.Sprintf("call number %d is open already", m.GetCall())}
+	case len(c.open) >= c.gateway.options.MaxStreamCalls:
+		return nil, nil, &events.Error{
+			Code: events.Overloaded, RetryAfterMs: 250,
+			Message: fmt.Sprintf("%d calls are open on this stream, which is its limit; nothing was kept", c.gateway.options.MaxStreamCalls),
+		}
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.open[m.GetCall()] = cancel
+	return ctx, cancel, nil
+}
+
+// finish sends the response of a call, unless it was abandoned.
+func (c *clientConn) finish(call uint64, response *apiv1.ClientResponse) {
+	c.mu.Lock()
+	_, wanted := c.open[call]
+	delete(c.open, call)
+	c.mu.Unlock()
+	if wanted {
+		response.Call = call
+		c.respond(response)
+	}
+	c.signal()
 }
 
 func toRefusal(err error) *apiv1.ClientResponse {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -30,18 +31,8 @@ func (s service) StartWorkflow(ctx context.Context, r *apiv1.StartWorkflowReques
 }
 
 func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*apiv1.StartWorkflowResponse, error) {
-	if err := g.admit(); err != nil {
-		return nil, err
-	}
-	wait, err := waitTime(r.GetWait())
+	env, wait, err := g.toStart(ctx, r)
 	if err != nil {
-		return nil, err
-	}
-	env, err := wire.FromStart(r, g.options.MaxPayloadBytes)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.identify(ctx, &env); err != nil {
 		return nil, err
 	}
 	start, ok := env.Command.(events.StartWorkflow)
@@ -55,25 +46,49 @@ func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*ap
 		return nil, err
 	}
 	env.Command = start
-	response := &apiv1.StartWorkflowResponse{WorkflowId: string(env.WorkflowID), RunId: env.RunID.String()}
 	reply, err := g.ask(ctx, env)
+	response, err := started(&env, reply, err)
+	if err == nil && wait > 0 && !response.GetAccepted() {
+		g.addOutcome(ctx, response, &env, reply.Answer.RunID, wait)
+	}
+	return response, err
+}
+
+// toStart reads a start with everything but its input's place.
+func (g *Gateway) toStart(ctx context.Context, r *apiv1.StartWorkflowRequest) (env events.Envelope, wait time.Duration, err error) {
+	if err = g.admit(); err != nil {
+		return env, 0, err
+	}
+	if wait, err = waitTime(r.GetWait()); err != nil {
+		return env, 0, err
+	}
+	if env, err = wire.FromStart(r, g.options.MaxPayloadBytes); err != nil {
+		return env, 0, err
+	}
+	return env, wait, g.identify(ctx, &env)
+}
+
+// started is the response to a start that was answered so.
+func started(env *events.Envelope, reply sessions.Reply, err error) (*apiv1.StartWorkflowResponse, error) {
+	response := &apiv1.StartWorkflowResponse{WorkflowId: string(env.WorkflowID)}
 	switch {
 	case errors.Is(err, errAccepted):
-		response.Accepted = true
+		response.RunId, response.Accepted = env.RunID.String(), true
 		return response, nil
 	case err != nil:
 		return nil, err
 	}
-	response.RunId, response.Started = reply.Answer.RunID.String(), reply.Answer.Started
-	response.Token = tokenOf(reply)
-	if wait > 0 {
-		// The start has happened, so a wait that fails is one that is over: the caller has the run id to go on with.
-		outcome, err := g.outcome(ctx, target{env.Namespace, env.WorkflowID, reply.Answer.RunID}, wait)
-		if err == nil && outcome.GetStatus() != apiv1.Status_STATUS_RUNNING {
-			response.Outcome = outcome
-		}
-	}
+	response.RunId, response.Started, response.Token = reply.Answer.RunID.String(), reply.Answer.Started, tokenOf(reply)
 	return response, nil
+}
+
+// addOutcome waits for the end of the run that a start was answered with. The start has happened, so a wait that fails is one that
+// is over: the caller has the run id to go on with.
+func (g *Gateway) addOutcome(ctx context.Context, response *apiv1.StartWorkflowResponse, env *events.Envelope, run events.RunID, wait time.Duration) {
+	outcome, err := g.outcome(ctx, target{env.Namespace, env.WorkflowID, run}, wait)
+	if err == nil && outcome.GetStatus() != apiv1.Status_STATUS_RUNNING {
+		response.Outcome = outcome
+	}
 }
 
 // identify gives a start the ids it lacks. A start without a workflow id gets its run id as one, so that a repetition with
@@ -196,20 +211,30 @@ func (s service) ReleaseWorkflow(ctx context.Context, r *apiv1.ReleaseWorkflowRe
 
 // steer sends a command to a run that exists.
 func (g *Gateway) steer(ctx context.Context, env events.Envelope) (run string, token *apiv1.Token, err error) {
-	if err := g.admit(); err != nil {
-		return "", nil, err
-	}
-	if err := requestedBy(ctx, &env); err != nil {
+	if err := g.toSteer(ctx, &env); err != nil {
 		return "", nil, err
 	}
 	reply, err := g.ask(ctx, env)
-	if errors.Is(err, errAccepted) {
-		err = &events.Error{Code: events.DeadlineExceeded, Message: errAccepted.Message + "; repeat it with the same request id to learn it"}
-	}
-	if err != nil {
+	if err = steered(err); err != nil {
 		return "", nil, err
 	}
 	return reply.Answer.RunID.String(), tokenOf(reply), nil
+}
+
+// toSteer completes a command to a run that exists.
+func (g *Gateway) toSteer(ctx context.Context, env *events.Envelope) error {
+	if err := g.admit(); err != nil {
+		return err
+	}
+	return requestedBy(ctx, env)
+}
+
+// steered is the error of a command to a run that exists.
+func steered(err error) error {
+	if errors.Is(err, errAccepted) {
+		return &events.Error{Code: events.DeadlineExceeded, Message: errAccepted.Message + "; repeat it with the same request id to learn it"}
+	}
+	return err
 }
 
 // requestedBy takes the request id from the caller's header, unless the request has one.

@@ -186,6 +186,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 	var parts sync.WaitGroup
 	parts.Go(func() {
+		defer g.calls.end(errStopping)
 		defer close(g.stopped)
 		if err := g.loop(base, &tail, mailbox); err != nil {
 			cancel(err)

@@ -78,16 +78,22 @@ func (g *Gateway) observed(ctx context.Context, run func() (method string, err e
 		if p := recover(); p != nil {
 			err = g.panicked(method, p)
 		}
-		err = g.hide(method, asStatus(err))
-		took := g.deps.Clock.Boot() - begin
-		code := codeOf(err)
-		g.metrics.request(method, code, took)
-		if g.deps.Log.Enabled(ctx, slog.LevelDebug) {
-			g.deps.Log.DebugContext(ctx, "request", slog.String("method", method), slog.String("code", string(code)),
-				slog.Float64("took_ms", float64(took)/float64(time.Millisecond)))
-		}
+		err = g.observe(ctx, method, err, begin)
 	}()
 	method, err = run()
+	return err
+}
+
+// observe measures and logs a request that ended so, and returns what its caller is told.
+func (g *Gateway) observe(ctx context.Context, method string, err error, begin time.Duration) error {
+	err = g.hide(method, asStatus(err))
+	took := g.deps.Clock.Boot() - begin
+	code := codeOf(err)
+	g.metrics.request(method, code, took)
+	if g.deps.Log.Enabled(ctx, slog.LevelDebug) {
+		g.deps.Log.DebugContext(ctx, "request", slog.String("method", method), slog.String("code", string(code)),
+			slog.Float64("took_ms", float64(took)/float64(time.Millisecond)))
+	}
 	return err
 }
 

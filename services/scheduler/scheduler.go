@@ -53,7 +53,7 @@ type Observer interface {
 type Options struct {
 	// SaveEvery is the longest time that a folded record is not in the index; default 5 s.
 	SaveEvery time.Duration
-	// SaveRecords is how many records of a partition are folded without saving; default 10,000.
+	// SaveRecords is how many records of a partition are folded without saving; default 2,500: nothing is given away meanwhile.
 	SaveRecords int
 	// Horizon is how far ahead timers and back-offs are kept in memory; default 60 s.
 	Horizon time.Duration
@@ -69,7 +69,7 @@ func (o Options) withDefaults() Options {
 		o.SaveEvery = 5 * time.Second
 	}
 	if o.SaveRecords <= 0 {
-		o.SaveRecords = 10_000
+		o.SaveRecords = 2_500
 	}
 	if o.Horizon <= 0 {
 		o.Horizon = time.Minute

@@ -23,13 +23,14 @@ import (
 const engineFormat = pebble.FormatValueSeparation
 
 // engineOptions are those of every open database. Larger memtables hold hundreds of MB in all, smaller ones stall commits
-// by their flushes.
+// by their flushes. Memtables count as a part of the cache: two of them are all there are while one is flushed, and what is left
+// must hold the indexes of the tables and the ends of the families, where new keys are looked for.
 func engineOptions(fs vfs.FS, log pebble.Logger) *pebble.Options {
 	return &pebble.Options{
 		FormatMajorVersion: engineFormat,
 		FS:                 fs,
 		MemTableSize:       16 << 20,
-		CacheSize:          32 << 20,
+		CacheSize:          64 << 20,
 		Logger:             log,
 		EventListener:      &pebble.EventListener{},
 	}

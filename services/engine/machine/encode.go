@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -158,12 +157,25 @@ func (w *writer) steps(k *steps) {
 	w.times(k.backoffs)
 }
 
+// fewSteps is how many steps are sorted without making an object.
+const fewSteps = 16
+
+// sortedSteps appends the keys of a map to dst, which is empty, in their order.
+func sortedSteps[V any](dst []events.Step, of map[events.Step]V) []events.Step {
+	for s := range of {
+		dst = append(dst, s)
+	}
+	slices.Sort(dst)
+	return dst
+}
+
 func (w *writer) times(times map[events.Step]events.Time) {
 	w.uint(uint64(len(times)))
 	if len(times) == 0 {
-		return // most runs, at most times: sorting nothing makes objects, too
+		return // most runs, at most times
 	}
-	for _, s := range slices.Sorted(maps.Keys(times)) {
+	var room [fewSteps]events.Step
+	for _, s := range sortedSteps(room[:0], times) {
 		w.uint(uint64(s))
 		w.int(int64(times[s]))
 	}
@@ -174,7 +186,8 @@ func (w *writer) tasks(tasks map[events.Step]*task) {
 	if len(tasks) == 0 {
 		return
 	}
-	for _, s := range slices.Sorted(maps.Keys(tasks)) {
+	var room [fewSteps]events.Step
+	for _, s := range sortedSteps(room[:0], tasks) {
 		w.task(s, tasks[s])
 	}
 }
