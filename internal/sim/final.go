@@ -156,7 +156,7 @@ func (a *auditor) models() {
 		case run.isPurged:
 		case len(rows) == 0:
 			a.w.violate("model", "run %s has no row", run.id)
-		case !sameJSON(rows[0], run.row):
+		case !reflect.DeepEqual(rows[0], run.row) && !sameJSON(rows[0], run.row): // what is empty may be nil
 			got, _ := json.Marshal(rows[0])
 			want, _ := json.Marshal(run.row)
 			a.w.violate("model", "the row of run %s is\n%s\nby the log it is\n%s", run.id, got, want)
@@ -188,7 +188,7 @@ func (a *auditor) archives() {
 			}
 		}
 		err := replay.Check(records, func() *replay.Run {
-			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id, Threads: w.threads, Unguarded: !w.tuning.guarded})
+			r, err := w.registry.NewRun(flow.RunConfig{Type: "sim.Flow", WorkflowID: run.workflow, RunID: run.id, Payloads: payloads, Threads: w.threads, Unguarded: !w.tuning.guarded})
 			if err != nil {
 				panic(err)
 			}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -47,7 +46,7 @@ func outcomeProblem(w *world, c *client, run *runAudit) string {
 			return "it should have failed"
 		}
 		var all [][]seen
-		if err := json.Unmarshal(e.Result.Data, &all); err != nil {
+		if err := payloads.Decode(e.Result, &all); err != nil {
 			return "its result cannot be read: " + err.Error()
 		}
 		return p.judge(all, run)

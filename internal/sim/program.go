@@ -10,7 +10,6 @@ import (
 
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
-	"github.com/continuo-dev/continuo/pkg/sdk/payload"
 	"github.com/continuo-dev/continuo/pkg/sdk/task"
 )
 
@@ -220,8 +219,8 @@ func (w *world) newRegistry() *flow.Registry {
 func (w *world) runTask(d taskDelivery) flow.TaskOutcome {
 	ctx := task.NewContext(w.ctx, task.Execution{
 		ID: d.ref.Task, Name: d.name, Attempt: d.ref.Attempt, WorkflowID: d.workflow, Details: d.details,
-	}, payload.Converter{}, func(events.Payload) error { return nil })
-	return w.registry.RunTask(ctx, payload.Converter{}, d.name, d.input)
+	}, payloads, func(events.Payload) error { return nil })
+	return w.registry.RunTask(ctx, payloads, d.name, d.input)
 }
 
 // beatDetails are those of every heartbeat.

@@ -311,7 +311,7 @@ func (k *worker) drop(id events.RunID) {
 }
 
 func (k *worker) newRun(open *events.OpenActivation) (*liveRun, error) {
-	run, err := k.w.registry.NewRun(flow.RunConfig{Type: open.Activation.Type, WorkflowID: open.WorkflowID, RunID: open.RunID, Threads: k.w.threads, Unguarded: !k.w.tuning.guarded})
+	run, err := k.w.registry.NewRun(flow.RunConfig{Type: open.Activation.Type, WorkflowID: open.WorkflowID, RunID: open.RunID, Payloads: payloads, Threads: k.w.threads, Unguarded: !k.w.tuning.guarded})
 	if err != nil {
 		return nil, err
 	}

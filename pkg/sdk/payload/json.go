@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"strconv"
 	"sync"
 )
 
@@ -33,6 +34,12 @@ func encodeJSON(v any) ([]byte, error) {
 		b = append(b, s...)
 		return append(b, '"'), nil
 	}
+	switch v := v.(type) {
+	case int:
+		return strconv.AppendInt(nil, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(nil, v, 10), nil
+	}
 	e := jsonEncoders.Get().(*jsonEncoder) //nolint:forcetypeassert // the pool has nothing else
 	e.buffer.Reset()
 	if err := e.encoder.Encode(v); err != nil {
@@ -53,6 +60,16 @@ func decodeJSON(data []byte, into any) error {
 			return nil
 		}
 	}
+	if n, ok := wholeNumber(data); ok {
+		switch into := into.(type) {
+		case *int:
+			*into = int(n)
+			return nil
+		case *int64:
+			*into = n
+			return nil
+		}
+	}
 	if into != nil && !hasOpenTypes(reflect.TypeOf(into)) && json.Unmarshal(data, into) == nil {
 		return nil
 	}
@@ -66,6 +83,31 @@ func decodeJSON(data []byte, into any) error {
 	}
 	return nil
 }
+
+// wholeNumber reads a JSON number that is written without fraction and exponent, if an int has room for it whatever its
+// digits are.
+func wholeNumber(data []byte) (n int64, ok bool) {
+	digits := data
+	if len(digits) > 1 && digits[0] == '-' {
+		digits = digits[1:]
+	}
+	if len(digits) == 0 || len(digits) > maxDigits || digits[0] == '0' && len(digits) > 1 {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if len(digits) < len(data) {
+		n = -n
+	}
+	return n, true
+}
+
+// maxDigits is how many digits every int has room for.
+const maxDigits = 9 * strconv.IntSize / 32
 
 // isPlain reports whether a text is the same in JSON: printable ASCII that needs no escapes.
 func isPlain[T string | []byte](s T) bool {
