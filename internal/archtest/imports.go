@@ -144,7 +144,8 @@ var importTable = []row{
 	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
 	adapterRow("brokerjournal", "internal/brokerlog", "internal/brokerlog/fold"),
 	adapterRow("membership", "internal/brokerlog", "internal/brokerlog/presence"),
-	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/..."),
+	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/...",
+		"github.com/prometheus/client_golang/prometheus", "golang.org/x/sync/..."),
 	{
 		packages: []string{"pkg/sdk/flow", "pkg/sdk/task", "pkg/sdk/payload"},
 		may: []string{

@@ -1,0 +1,122 @@
+package pulsar_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
+	"github.com/continuo-dev/continuo/internal/brokerlog"
+	"github.com/continuo-dev/continuo/internal/brokerlog/brokerlogtest"
+	server "github.com/continuo-dev/continuo/internal/testserver/pulsar"
+	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
+
+var namespaces atomic.Int64
+
+// fresh are the options of a log that is not there yet.
+func fresh(t *testing.T, s *server.Server) pulsar.Options {
+	return pulsar.Options{
+		URL: s.URL(), AdminURL: s.AdminURL(), Tenant: "tests", Namespace: fmt.Sprintf("n%d", namespaces.Add(1)), Partitions: 2,
+		Logger: slog.New(slog.NewTextHandler(writer{t}, &slog.HandlerOptions{Level: slog.LevelError})),
+	}
+}
+
+type writer struct{ t *testing.T }
+
+func (w writer) Write(line []byte) (int, error) {
+	if w.t.Context().Err() == nil {
+		w.t.Logf("%s", bytes.TrimSpace(line))
+	}
+	return len(line), nil
+}
+
+func open(t *testing.T, o pulsar.Options) *pulsar.Log {
+	t.Helper()
+	l, err := pulsar.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// ask sends a request to the broker's web service.
+func ask(t *testing.T, s *server.Server, method, path, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, s.AdminURL()+"/admin/v2/"+path, bytes.NewBufferString(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var text bytes.Buffer
+	if _, _ = text.ReadFrom(answer.Body); answer.StatusCode >= 300 {
+		t.Fatalf("%s %s: %s %s", method, path, answer.Status, text.String())
+	}
+}
+
+// restarting is held by who ends the shared broker.
+var restarting sync.Mutex
+
+func restart(t *testing.T, s *server.Server, end func() error) {
+	restarting.Lock()
+	defer restarting.Unlock()
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Restart(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+const maxPending = 32
+
+func TestConforms(t *testing.T) {
+	t.Parallel()
+	s := server.Shared(t)
+	brokerlogtest.Test(t, pulsar.Features, func(t *testing.T) brokerlogtest.Fixture {
+		o := fresh(t, s)
+		o.MaxPending = maxPending
+		return brokerlogtest.Fixture{
+			Log: open(t, o), MaxPending: maxPending,
+			Another: func(t *testing.T) brokerlog.Log { return open(t, o) },
+			Trim: func(t *testing.T, topic brokerlog.Topic, p events.Partition) {
+				path := fmt.Sprintf("persistent/%s/%s/%s-partition-%d", o.Tenant, o.Namespace, topic, p)
+				restarting.Lock()
+				defer restarting.Unlock()
+				ask(t, s, http.MethodPut, path+"/unload", "") // closes the ledger
+				ask(t, s, http.MethodPost, path+"/trim", "")
+			},
+			Stall: func(t *testing.T) func() {
+				restarting.Lock()
+				if err := s.Pause(); err != nil {
+					t.Error(err)
+				}
+				return sync.OnceFunc(func() {
+					defer restarting.Unlock()
+					if err := s.Resume(); err != nil {
+						t.Error(err)
+					}
+				})
+			},
+			Restart: func(t *testing.T) { restart(t, s, s.Kill) },
+		}
+	})
+}
