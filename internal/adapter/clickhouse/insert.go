@@ -28,6 +28,7 @@ const (
 	micros     = "DateTime64(6, 'UTC')"
 	unsigned8  = "UInt8"
 	unsigned16 = "UInt16"
+	unsigned32 = "UInt32"
 	unsigned64 = "UInt64"
 	signed64   = "Int64"
 )

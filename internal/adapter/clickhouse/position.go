@@ -13,36 +13,38 @@ import (
 
 func (m *Model) writePositions(ctx context.Context, at []progress) error {
 	var partition []uint16
-	var next, hand []uint64
+	var next, hand, counted []uint64
 	var times []time.Time
 	for _, p := range at {
 		partition, next, hand = append(partition, uint16(p.Partition)), append(next, uint64(p.Next)), append(hand, uint64(p.Hand))
+		counted = append(counted, uint64(p.Counted))
 		times = append(times, timeOf(p.Time))
 	}
 	return m.insert(ctx, "positions", "", []column{
 		{"partition", unsigned16, partition},
 		{"next", "SimpleAggregateFunction(max, UInt64)", next},
 		{"hand", "SimpleAggregateFunction(max, UInt64)", hand},
+		{"counted", "SimpleAggregateFunction(max, UInt64)", counted},
 		{"time", "SimpleAggregateFunction(max, DateTime64(6, 'UTC'))", times},
 	})
 }
 
 func (m *Model) readPositions(ctx context.Context) (map[events.Partition]progress, error) {
-	rows, err := m.conn.Query(ctx, "SELECT partition, max(next), max(hand), max(time) FROM positions GROUP BY partition")
+	rows, err := m.conn.Query(ctx, "SELECT partition, max(next), max(hand), max(counted), max(time) FROM positions GROUP BY partition")
 	if err != nil {
 		return nil, fmt.Errorf("positions: %w", err)
 	}
 	at := map[events.Partition]progress{}
 	for rows.Next() {
 		var partition uint16
-		var next, hand uint64
+		var next, hand, counted uint64
 		var last time.Time
-		if err := rows.Scan(&partition, &next, &hand, &last); err != nil {
+		if err := rows.Scan(&partition, &next, &hand, &counted, &last); err != nil {
 			_ = rows.Close() // err says more
 			return nil, fmt.Errorf("positions: %w", err)
 		}
 		id := events.Partition(partition)
-		at[id] = progress{Position: readmodel.Position{Partition: id, Next: events.Seq(next), Time: events.Time(last.UnixMicro())}, Hand: events.Seq(hand)}
+		at[id] = progress{Position: readmodel.Position{Partition: id, Next: events.Seq(next), Time: events.Time(last.UnixMicro())}, Hand: events.Seq(hand), Counted: events.Seq(counted)}
 	}
 	return at, finish(rows)
 }

@@ -33,10 +33,11 @@ const durable = "non_replicated_deduplication_window = 1000, fsync_after_insert 
 var migrations = []migration{
 	{version: 1, name: "runs", statements: []string{
 		// How far each partition is. All columns only grow, so that no order of writers can set one back. Everything of the log
-		// before next is in the model; what lies between next and hand may be there in part: a write of it was begun.
+		// before next is in the model; what lies between next and hand may be there in part: a write of it was begun. Everything
+		// before counted is in the tables of history and statistics, which are written before the runs.
 		`CREATE TABLE IF NOT EXISTS positions (
 			partition UInt16, next SimpleAggregateFunction(max, UInt64), hand SimpleAggregateFunction(max, UInt64),
-			time SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+			counted SimpleAggregateFunction(max, UInt64), time SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
 		) ENGINE = AggregatingMergeTree ORDER BY partition SETTINGS ` + durable,
 		// The newest state of each run: the row with the highest rank, which is made of version and of how often the run was
 		// deleted. started never changes in a run, so it may lead the key. There is no TTL: dropping the newest version of a run
@@ -60,10 +61,39 @@ var migrations = []migration{
 		`CREATE VIEW IF NOT EXISTS views AS SELECT namespace, workflow_id, run_id, type, status, started, name, value
 			FROM workflows FINAL ARRAY JOIN view_names AS name, view_values AS value`,
 	}},
+	{version: 2, name: "history and statistics", statements: []string{
+		// Every event. The key is the event's identity, so one that is written again collapses; until it does, FINAL or
+		// LIMIT 1 BY run_id, number hides it.
+		`CREATE TABLE IF NOT EXISTS history (
+			namespace LowCardinality(String), workflow_id String CODEC(ZSTD(1)), run_id UUID, number UInt64 CODEC(DoubleDelta, ZSTD(1)),
+			partition UInt16, seq UInt64 CODEC(DoubleDelta, ZSTD(1)), event LowCardinality(String), time DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+			type LowCardinality(String), name LowCardinality(String), step UInt64, attempt UInt32, took_us Int64,
+			payload String CODEC(ZSTD(3)), encoding LowCardinality(String), blob String, error_code LowCardinality(String), error String CODEC(ZSTD(3)),
+			INDEX by_seq seq TYPE minmax GRANULARITY 1
+		) ENGINE = ReplacingMergeTree PARTITION BY toMonday(toDate(time)) ORDER BY (namespace, workflow_id, run_id, number)
+		TTL toDateTime(time) + INTERVAL 90 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
+		// What became of the tasks of a minute, by partition of the log. A row counts all outcomes before next; of two rows of a key the
+		// one that has counted more is the newer one.
+		`CREATE TABLE IF NOT EXISTS steps (
+			namespace LowCardinality(String), minute DateTime('UTC'), type LowCardinality(String), task LowCardinality(String), partition UInt16,
+			done UInt64, failed UInt64, retried UInt64, sum_us Int64, max_us Int64, sketch Map(UInt16, UInt64), next UInt64, total UInt64
+		) ENGINE = ReplacingMergeTree(total) PARTITION BY toYYYYMM(minute) ORDER BY (namespace, minute, type, task, partition)
+		TTL minute + INTERVAL 400 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
+		// Every failure, by the event it is in.
+		`CREATE TABLE IF NOT EXISTS errors (
+			namespace LowCardinality(String), time DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)), workflow_id String CODEC(ZSTD(1)), run_id UUID, number UInt64,
+			place LowCardinality(String), type LowCardinality(String), name LowCardinality(String), code LowCardinality(String),
+			kind String CODEC(ZSTD(1)), message String CODEC(ZSTD(3)),
+			INDEX by_message lower(message) TYPE ngrambf_v1(4, 4096, 2, 0) GRANULARITY 1
+		) ENGINE = ReplacingMergeTree PARTITION BY toMonday(toDate(time)) ORDER BY (namespace, toStartOfHour(time), workflow_id, run_id, number)
+		TTL toDateTime(time) + INTERVAL 90 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
+		// Runs whose history is to be deleted: many at a time, because that rewrites parts.
+		`CREATE TABLE IF NOT EXISTS purged (namespace LowCardinality(String), workflow_id String, run_id UUID) ENGINE = MergeTree ORDER BY run_id SETTINGS ` + durable,
+	}},
 }
 
 // tables are those that Reset empties, the one first that says how far the others are.
-var tables = []string{"positions", "workflows"}
+var tables = []string{"positions", "workflows", "history", "steps", "errors", "purged"}
 
 // prepare makes the database and its schema, or brings it to the latest version. Errors name the way out.
 func (m *Model) prepare(ctx context.Context) error {

@@ -21,12 +21,14 @@ type writer struct {
 	unsure    bool // a write broke off: positions have to be read again
 	positions map[events.Partition]progress
 	stored    map[events.RunID]stored // rows as they are in the table, some of them
+	steps     map[stepKey]stepRow     // likewise
+	purged    int                     // runs whose history is to be deleted
 }
 
-// progress is how far a partition is, and how far a write was begun.
+// progress is how far a partition is, how far a write was begun, and how far its events are counted.
 type progress struct {
 	readmodel.Position
-	Hand events.Seq
+	Hand, Counted events.Seq
 }
 
 // stored is the newest row of a run, deleted ones included.
@@ -66,8 +68,8 @@ func (m *Model) claim(ctx context.Context) error {
 		}
 		clear(at)
 	}
-	m.writer = writer{claimed: true, positions: at, stored: map[events.RunID]stored{}}
-	return nil
+	m.writer = writer{claimed: true, positions: at, stored: map[events.RunID]stored{}, steps: w.steps}
+	return m.countPurged(ctx)
 }
 
 // Apply writes a batch: first how far it will go, then what it has, then that it is there. See the package for what holds
@@ -80,6 +82,9 @@ func (m *Model) Apply(ctx context.Context, b readmodel.Batch) error {
 	defer cancel()
 	if err := m.apply(ctx, b); err != nil {
 		m.writer.unsure = true
+		if len(b.Positions) > 0 {
+			m.writer.steps = nil // the rows in the table say what they have counted
+		}
 		return fmt.Errorf("write the read model: %w", m.failed(err))
 	}
 	m.publish(b.Positions)
@@ -92,10 +97,13 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 	}
 	w := &m.writer
 	token, dirty := w.token(b.Positions), w.dirty(b.Positions)
-	if token != "" && len(b.Rows)+len(b.Deletes) > 0 {
+	if token != "" && len(b.Rows)+len(b.Deletes)+len(b.Events)+len(b.Outcomes) > 0 {
 		if err := m.writePositions(ctx, w.inHand(b.Positions)); err != nil {
 			return err
 		}
+	}
+	if err := m.writeFacts(ctx, b, token); err != nil {
+		return err
 	}
 	runs, err := m.runsToWrite(ctx, b, dirty)
 	if err != nil {
@@ -107,6 +115,9 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 			return err
 		}
 	}
+	if err := m.notePurged(ctx, runs); err != nil {
+		return err
+	}
 	if err := m.insert(ctx, "workflows", token, columns.columns()); err != nil {
 		return err
 	}
@@ -116,7 +127,26 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 		}
 	}
 	w.keep(runs)
-	return nil
+	return m.deletePurged(ctx)
+}
+
+// writeFacts writes what is made of events, and then that it is there. It goes before the rows of runs: those are what
+// tells which events are new when the log is read again.
+func (m *Model) writeFacts(ctx context.Context, b readmodel.Batch, token string) error {
+	if len(b.Events)+len(b.Outcomes) == 0 {
+		return nil
+	}
+	if err := m.writeHistory(ctx, b.Events, token); err != nil {
+		return err
+	}
+	outcomes := m.writer.uncounted(b.Outcomes)
+	if err := m.writeErrors(ctx, outcomes, token); err != nil {
+		return err
+	}
+	if err := m.writeSteps(ctx, outcomes, b.Positions, token); err != nil {
+		return err
+	}
+	return m.writePositions(ctx, m.writer.counted(b.Positions))
 }
 
 // token names a batch by the part of the log it has, so that sending the same again changes nothing. A batch without one, as
@@ -145,6 +175,30 @@ func (w *writer) inHand(at []readmodel.Position) []progress {
 	return out
 }
 
+// counted is what is recorded when what is made of events is written.
+func (w *writer) counted(at []readmodel.Position) []progress {
+	var out []progress
+	for _, p := range at {
+		if known := w.positions[p.Partition]; p.Next > known.Counted {
+			known.Counted = p.Next
+			w.positions[p.Partition] = known
+			out = append(out, known)
+		}
+	}
+	return out
+}
+
+// uncounted are the outcomes of events that were not counted before.
+func (w *writer) uncounted(outcomes []row.Outcome) []row.Outcome {
+	out := make([]row.Outcome, 0, len(outcomes))
+	for i := range outcomes {
+		if o := &outcomes[i]; o.Seq == 0 || o.Seq >= w.positions[o.Partition].Counted {
+			out = append(out, *o)
+		}
+	}
+	return out
+}
+
 // reached is what is recorded after it.
 func (w *writer) reached(at []readmodel.Position) []progress {
 	var out []progress
@@ -153,7 +207,7 @@ func (w *writer) reached(at []readmodel.Position) []progress {
 		if known.Position == p {
 			continue
 		}
-		known.Position, known.Hand = p, max(known.Hand, p.Next)
+		known.Position, known.Hand, known.Counted = p, max(known.Hand, p.Next), max(known.Counted, p.Next)
 		w.positions[p.Partition] = known
 		out = append(out, known)
 	}
