@@ -22,8 +22,10 @@ type Archive interface {
 	// shown to a reader. An unknown or forgotten run gives ErrNotFound.
 	History(ctx context.Context, p events.Partition, run events.RunID, from, to events.EventNumber, limitBytes int) (records []*events.Record, next events.EventNumber, err error)
 	// Append archives records before the log is trimmed. Repeating it is harmless. Adapters that index the log do nothing.
+	// It may be durable only with the owner's next checkpoint in the run store, below which alone the log is trimmed.
 	Append(ctx context.Context, p events.Partition, records []*events.Record) error
-	// Forget deletes everything of a run. Repeating it is harmless.
+	// Forget deletes everything of a run, which gets no more records. Repeating it is harmless. It is durable no later than the
+	// owner's next checkpoint; other processes may see the run a little longer.
 	Forget(ctx context.Context, p events.Partition, run events.RunID) error
 }
 

@@ -140,6 +140,7 @@ var importTable = []row{
 	adapterRow("memory", "internal/brokerlog", "internal/brokerlog/fold"),
 	adapterRow("files", "golang.org/x/sys/..."),
 	adapterRow("pebble", "github.com/cockroachdb/pebble/...", "github.com/cockroachdb/errors/...", "golang.org/x/sys/..."),
+	adapterRow("segments", "github.com/cockroachdb/pebble/..."),
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
 	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
 	adapterRow("brokerjournal", "internal/brokerlog", "internal/brokerlog/fold"),

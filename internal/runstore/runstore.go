@@ -4,6 +4,9 @@
 // Rows are derived from the log. A row of a run carries the sequence number it includes, so that folding the log over it
 // skips what it has. Write is ordered after the journal's commits that precede it but is not synced by itself: after a
 // crash rows may be older than written, never newer than the log and never mixed within one Write.
+//
+// Where several processes share partitions, a new owner reads the checkpoint first. That begins its ownership in the store:
+// it sees what the former owners have made durable.
 package runstore
 
 import (
@@ -21,7 +24,8 @@ type Store interface {
 	Newest(ctx context.Context, p events.Partition, ns events.Namespace, id events.WorkflowID) (newest Newest, ok bool, err error)
 	// Answer returns the answer kept for a request to a run; ok is false if none is.
 	Answer(ctx context.Context, p events.Partition, run events.RunID, request events.RequestID) (answer KeptAnswer, ok bool, err error)
-	// Checkpoint returns the partition's last checkpoint; the zero value if there is none.
+	// Checkpoint returns the partition's last checkpoint; the zero value if there is none. It is the first call of an
+	// ownership; writes of an earlier one that no checkpoint has followed may be gone from then on.
 	Checkpoint(ctx context.Context, p events.Partition) (Checkpoint, error)
 	// Ended returns up to limit runs whose Forget time is at or before the given time, oldest first.
 	Ended(ctx context.Context, p events.Partition, until events.Time, limit int) ([]Ended, error)
@@ -60,8 +64,9 @@ type QuarantinedRun struct {
 	Since      events.Time
 }
 
-// Checkpoint says from where the log is folded at recovery: all rows include everything below Next. State is opaque to
-// the store (the partition's own state, such as sessions and the clock), at most 1 MiB.
+// Checkpoint says from where the log is folded at recovery: all rows include everything below Next, which rises from each
+// checkpoint of a partition to the next. State is opaque to the store (the partition's own state, such as sessions and the
+// clock), at most 1 MiB.
 type Checkpoint struct {
 	Next  events.Seq
 	State []byte

@@ -26,6 +26,9 @@ type Fixture struct {
 	Trim func(t *testing.T, p events.Partition)
 	// Read reads the whole log of a partition that was not trimmed.
 	Read func(t *testing.T, p events.Partition) []*events.Record
+	// Sync makes what was archived and forgotten in a partition durable, as the owner's next checkpoint does; nil where each
+	// commit of the log does it.
+	Sync func(t *testing.T, p events.Partition)
 	// Crash ends the store as kill -9 does and opens what it left; nil when nothing is left.
 	Crash func(t *testing.T) Fixture
 }
@@ -298,6 +301,9 @@ func testCrash(t *testing.T, f Fixture) {
 	archiveAll(t, f, 0, all)
 	check(t, f.Archive.Forget(context.Background(), 0, b.id))
 	f.Log(t, 0, []*events.Record{a.record(1)})
+	if f.Sync != nil {
+		f.Sync(t, 0)
+	}
 	f = f.Crash(t)
 	same(t, history(t, f, a, 1, 0, 1<<20), a.records)
 	wantUnknown(t, f, b)

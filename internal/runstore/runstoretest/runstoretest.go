@@ -184,7 +184,7 @@ func testAnswers(t *testing.T, f Fixture) {
 
 func testCheckpoint(t *testing.T, f Fixture) {
 	s := f.Store
-	for _, c := range []runstore.Checkpoint{{Next: 5, State: []byte("s")}, {Next: 1 << 40, State: bytes.Repeat([]byte("z"), 1<<20)}, {Next: 6}} {
+	for _, c := range []runstore.Checkpoint{{Next: 5, State: []byte("s")}, {Next: 6, State: bytes.Repeat([]byte("z"), 1<<20)}, {Next: 1 << 40}} {
 		write(t, s, 1, runstore.Changes{Checkpoint: &c})
 		got, err := s.Checkpoint(context.Background(), 1)
 		check(t, err)
