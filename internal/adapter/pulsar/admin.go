@@ -162,15 +162,20 @@ func (l *Log) lastMessage(ctx context.Context, t brokerlog.Topic, p events.Parti
 // isBeginning reports whether an entry is a mark of [beginning], and the index of the last message in it.
 func (l *Log) isBeginning(ctx context.Context, t brokerlog.Topic, p events.Partition, ledger, entry int64) (marked bool, index int32, err error) {
 	header, err := l.admin.do(ctx, http.MethodGet, fmt.Sprintf("%s/ledger/%d/entry/%d", l.partitionPath(t, p), ledger, entry), nil, nil)
-	for name, values := range header {
-		marked = marked || strings.EqualFold(name, "X-Pulsar-Property-"+beginning)
-		if strings.EqualFold(name, "X-Pulsar-num-batch-message") && len(values) > 0 {
-			if n, err := strconv.ParseInt(values[0], 10, 32); err == nil {
-				index = int32(n) - 1
-			}
-		}
+	if err != nil {
+		return false, 0, err
 	}
-	return marked, index, err
+	if text := header.Get("X-Pulsar-Property"); text != "" {
+		var properties map[string]string
+		if err := json.Unmarshal([]byte(text), &properties); err != nil {
+			return false, 0, fmt.Errorf("properties of %d:%d: %w", ledger, entry, err)
+		}
+		marked = properties[beginning] != ""
+	}
+	if n, err := strconv.ParseInt(header.Get("X-Pulsar-Num-Batch-Message"), 10, 32); err == nil {
+		index = int32(n) - 1
+	}
+	return marked, index, nil
 }
 
 func subscriptionPath(partition, subscription string) string {

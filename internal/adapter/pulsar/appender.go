@@ -48,7 +48,8 @@ func (l *Log) Appender(ctx context.Context, t brokerlog.Topic, p events.Partitio
 	if err := l.usable(t, p); err != nil {
 		return nil, err
 	}
-	producer, err := l.producer(ctx, t, p)
+	// A frame is one message of many records; commands are many and small.
+	producer, err := l.producer(ctx, t, p, t == brokerlog.Commands)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +63,13 @@ func (l *Log) Appender(ctx context.Context, t brokerlog.Topic, p events.Partitio
 }
 
 // producer makes one of the client's, which knows no context.
-func (l *Log) producer(ctx context.Context, t brokerlog.Topic, p events.Partition) (pulsar.Producer, error) {
+func (l *Log) producer(ctx context.Context, t brokerlog.Topic, p events.Partition, batching bool) (pulsar.Producer, error) {
 	options := pulsar.ProducerOptions{
 		Topic:       l.topicName(t, p),
 		SendTimeout: -1, // one that is given up while those behind it go on would make a hole
 		// More than this package lets through.
-		MaxPendingMessages: 2*l.options.MaxPending + 16,
-		// A frame is one message of many records; commands are many and small.
-		DisableBatching:         t != brokerlog.Commands,
+		MaxPendingMessages:      2*l.options.MaxPending + 16,
+		DisableBatching:         !batching,
 		BatchingMaxPublishDelay: time.Millisecond,
 		BatchingMaxMessages:     1000,
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync"
@@ -23,20 +22,10 @@ func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
 var namespaces atomic.Int64
 
 // fresh are the options of a log that is not there yet.
-func fresh(t *testing.T, s *server.Server) pulsar.Options {
+func fresh(s *server.Server) pulsar.Options {
 	return pulsar.Options{
 		URL: s.URL(), AdminURL: s.AdminURL(), Tenant: "tests", Namespace: fmt.Sprintf("n%d", namespaces.Add(1)), Partitions: 2,
-		Logger: slog.New(slog.NewTextHandler(writer{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
-}
-
-type writer struct{ t *testing.T }
-
-func (w writer) Write(line []byte) (int, error) {
-	if w.t.Context().Err() == nil {
-		w.t.Logf("%s", bytes.TrimSpace(line))
-	}
-	return len(line), nil
 }
 
 func open(t *testing.T, o pulsar.Options) *pulsar.Log {
@@ -92,7 +81,7 @@ func TestConforms(t *testing.T) {
 	t.Parallel()
 	s := server.Shared(t)
 	brokerlogtest.Test(t, pulsar.Features, func(t *testing.T) brokerlogtest.Fixture {
-		o := fresh(t, s)
+		o := fresh(s)
 		o.MaxPending = maxPending
 		return brokerlogtest.Fixture{
 			Log: open(t, o), MaxPending: maxPending,

@@ -342,7 +342,7 @@ func (t *topology) partition(ctx context.Context, topic brokerlog.Topic, p event
 
 // begin writes the beginning of a partition. Two that do so at once are harmless: readers pass over all of them.
 func (l *Log) begin(ctx context.Context, topic brokerlog.Topic, p events.Partition) error {
-	producer, err := l.producer(ctx, topic, p)
+	producer, err := l.producer(ctx, topic, p, false) // the web service shows no properties of batched messages
 	if err != nil {
 		return err
 	}

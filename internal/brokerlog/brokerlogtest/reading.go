@@ -102,7 +102,7 @@ func testApart(t *testing.T, f Fixture) {
 }
 
 func testAhead(t *testing.T, f Fixture) {
-	empty := fold.Position{Segment: 1, Entry: 1}
+	empty := fold.Position{Segment: 1 << 40, Entry: 1}
 	_, err := f.Log.Read(bg(t), brokerlog.Events, 1, empty)
 	wantErr(t, "Read behind the end of an empty log", err, brokerlog.ErrAhead)
 
