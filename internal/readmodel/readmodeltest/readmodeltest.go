@@ -49,6 +49,10 @@ func run(t *testing.T, open func(t testing.TB) readmodel.Model, briefly bool) {
 		{"waiting ends when the position is reached", waitFor},
 		{"reset forgets everything", reset},
 		{"rows are the caller's own", ownRows},
+		{"statistics count", statistics},
+		{"nothing is counted twice", countedOnce},
+		{"a model that is built counts", built},
+		{"statistics that cannot be given", badStats},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
