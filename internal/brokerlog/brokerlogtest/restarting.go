@@ -39,97 +39,124 @@ func testRestartKeeps(t *testing.T, f Fixture) {
 	}
 }
 
+// place is a partition of a topic.
+type place struct {
+	topic brokerlog.Topic
+	p     events.Partition
+}
+
+// load is what several appenders append while the broker restarts, each with some messages on their way at once.
+type load struct {
+	mu     sync.Mutex
+	acked  map[string]bool
+	stored chan struct{} // takes a value for each message that was acknowledged
+	stop   chan struct{}
+}
+
+// append appends until it is stopped, or enough.
+func (l *load) append(ctx context.Context, a brokerlog.Appender, who int) {
+	const most, window = 20_000, 16
+	places := make(chan struct{}, window)
+	defer func() { // all outcomes are there
+		for range window {
+			places <- struct{}{}
+		}
+	}()
+	for i := range most {
+		select {
+		case places <- struct{}{}:
+		case <-l.stop:
+			return
+		}
+		body := fmt.Sprintf("%d-%d", who, i)
+		a.Append(ctx, []byte(body), func(err error) {
+			if err == nil {
+				l.mu.Lock()
+				l.acked[body] = true
+				l.mu.Unlock()
+				select {
+				case l.stored <- struct{}{}:
+				default:
+				}
+			}
+			<-places
+		})
+	}
+}
+
+// some waits until something is acknowledged after now, n times.
+func (l *load) some(ctx context.Context, t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-l.stored:
+		case <-ctx.Done():
+			t.Fatal("nothing was acknowledged")
+		}
+	}
+}
+
 // testRestartUnderLoad restarts the broker while several append: what was acknowledged is there, in the order of its appender,
 // and a reader that was there all the time has seen the same as one that comes afterwards.
 func testRestartUnderLoad(t *testing.T, f Fixture) {
 	if f.Restart == nil {
 		t.Skip("this broker cannot be restarted")
 	}
-	const appenders, most = 3, 5000
 	ctx := bg(t)
-	stop, stored := make(chan struct{}), make(chan struct{}, 1)
+	l := &load{acked: map[string]bool{}, stored: make(chan struct{}, 1), stop: make(chan struct{})}
+	places := []place{{brokerlog.Events, 0}, {brokerlog.Events, 1}, {brokerlog.Commands, 0}}
+	live := map[place]brokerlog.Reader{}
+	for _, at := range places {
+		live[at] = reader(t, f.Log, at.topic, at.p, fold.Position{})
+	}
 	var group sync.WaitGroup
-	var mu sync.Mutex
-	acked := map[string]bool{}
-	for n := range appenders {
-		a := appender(t, f.Log, brokerlog.Events, events.Partition(n%2))
-		group.Go(func() {
-			outcome := make(chan error, 1)
-			for i := range most {
-				body := fmt.Sprintf("%d-%d", n, i)
-				a.Append(ctx, []byte(body), func(err error) { outcome <- err })
-				if <-outcome == nil {
-					mu.Lock()
-					acked[body] = true
-					mu.Unlock()
-				}
-				select {
-				case stored <- struct{}{}:
-				case <-stop:
-					return
-				}
-			}
-		})
+	for who := range 2 * len(places) {
+		a := appender(t, f.Log, places[who%len(places)].topic, places[who%len(places)].p)
+		group.Go(func() { l.append(ctx, a, who) })
 	}
-	some := func() {
-		for range 200 {
-			select {
-			case <-stored:
-			case <-ctx.Done():
-				t.Fatal("nothing was acknowledged")
-			}
-		}
-	}
-	live := []brokerlog.Reader{reader(t, f.Log, brokerlog.Events, 0, fold.Position{}), reader(t, f.Log, brokerlog.Events, 1, fold.Position{})}
-	some()
-	restarted := make(chan struct{})
-	go func() {
-		defer close(restarted)
-		f.Restart(t)
-	}()
-	for waiting := true; waiting; {
-		select {
-		case <-stored:
-		case <-restarted:
-			waiting = false
-		}
-	}
-	some()
-	close(stop)
+	l.some(ctx, t, 100)
+	f.Restart(t)
+	l.some(ctx, t, 100)
+	close(l.stop)
 	group.Wait()
 
 	seen := map[string]bool{}
-	for p, r := range live {
-		end, err := f.Log.End(bg(t), brokerlog.Events, events.Partition(p))
+	for _, at := range places {
+		end, err := f.Log.End(ctx, at.topic, at.p)
 		check(t, err)
-		late := reader(t, f.Another(t), brokerlog.Events, events.Partition(p), fold.Position{})
-		next := map[int]int{}
-		for at := (fold.Position{}); at != end; {
-			m, same := one(ctx, t, r), one(ctx, t, late)
-			if m.At != same.At || string(m.Body) != string(same.Body) {
-				t.Fatalf("one reader has %q at %v, one that came later %q at %v", m.Body, m.At, same.Body, same.At)
-			}
-			if m.At.Compare(at) <= 0 {
-				t.Fatalf("%v follows %v", m.At, at)
-			}
-			at = m.At
-			body := string(m.Body)
-			var who, i int
-			if _, err := fmt.Sscanf(body, "%d-%d", &who, &i); err != nil {
-				t.Fatal(err)
-			}
-			if !seen[body] && i < next[who] {
-				t.Errorf("%s came behind %d-%d", body, who, next[who]-1)
-			}
-			next[who], seen[body] = max(next[who], i+1), true
-		}
+		compare(ctx, t, live[at], reader(t, f.Another(t), at.topic, at.p, fold.Position{}), end, seen)
 	}
-	for body := range acked {
+	for body := range l.acked {
 		if !seen[body] {
 			t.Errorf("%s was acknowledged and is lost", body)
 		}
 	}
-	t.Logf("%d acknowledged, %d read, 0 lost", len(acked), len(seen))
+	t.Logf("%d acknowledged, %d read, none lost", len(l.acked), len(seen))
+}
+
+// compare reads the same twice and looks at the order of each appender.
+func compare(ctx context.Context, t *testing.T, live, late brokerlog.Reader, end fold.Position, seen map[string]bool) {
+	t.Helper()
+	next := map[int]int{}
+	for at := (fold.Position{}); at != end; {
+		m, same := one(ctx, t, live), one(ctx, t, late)
+		if m.At != same.At || string(m.Body) != string(same.Body) {
+			t.Fatalf("one reader has %q at %v, one that came later %q at %v", m.Body, m.At, same.Body, same.At)
+		}
+		if m.At.Compare(at) <= 0 {
+			t.Fatalf("%v follows %v", m.At, at)
+		}
+		at = m.At
+		body := string(m.Body)
+		var who, i int
+		if _, err := fmt.Sscanf(body, "%d-%d", &who, &i); err != nil {
+			t.Fatal(err)
+		}
+		if !seen[body] && i < next[who] {
+			t.Errorf("%s came first behind %d-%d", body, who, next[who]-1)
+		}
+		next[who], seen[body] = max(next[who], i+1), true
+	}
 }
 
 func one(ctx context.Context, t *testing.T, r brokerlog.Reader) fold.Message {
