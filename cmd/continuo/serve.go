@@ -105,6 +105,7 @@ func devDirectory() (string, error) {
 // serve runs the suite until ctx ends or it fails.
 func (a *app) serve(ctx context.Context, settings config.Server, ready func(*embedded.Suite)) error {
 	keepHeapRoom()
+	shareProcessors()
 	log := newLogger(a, settings)
 	suite, err := embedded.Start(ctx, embedded.Options{
 		Dir:              settings.Data,
