@@ -117,6 +117,18 @@ var importTable = []row{
 		why:      "what several makers of a port share knows that port only",
 	},
 	{
+		packages: []string{"internal/inbox/book"},
+		may:      slices.Concat(pureStd, []string{"pkg/events", "internal/inbox"}),
+		never:    slices.Concat(stores, impure),
+		why:      "pure: what several makers of a port share",
+	},
+	{
+		packages: []string{"internal/adapter/brokerinbox/post"},
+		may:      slices.Concat(pureStd, []string{"pkg/events", "internal/inbox", "internal/inbox/book"}),
+		never:    slices.Concat(stores, impure),
+		why:      "pure: messages, and what they say of sessions; its shell is the package above",
+	},
+	{
 		packages: conformanceSuites(),
 		may:      []string{"std", "pkg/events", "internal/readmodel/row", "PARENT", "pgregory.net/rapid", "github.com/google/go-cmp/..."},
 		never:    slices.Concat(stores, grpc),
@@ -144,6 +156,7 @@ var importTable = []row{
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
 	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
 	adapterRow("brokerjournal", "internal/brokerlog", "internal/brokerlog/fold"),
+	adapterRow("brokerinbox", "internal/brokerlog", "internal/brokerlog/fold"),
 	adapterRow("membership", "internal/brokerlog", "internal/brokerlog/presence"),
 	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/...",
 		"github.com/prometheus/client_golang/prometheus", "golang.org/x/sync/..."),
@@ -214,7 +227,7 @@ func conformanceSuites() []string {
 }
 
 func adapterRow(name string, technology ...string) row {
-	base := []string{"std", "pkg/events", "internal/readmodel/row", "internal/journal/mailbox", "internal/clock", "internal/telemetry", "internal/mutant", "internal/adapter/" + name + "/..."}
+	base := []string{"std", "pkg/events", "internal/readmodel/row", "internal/journal/mailbox", "internal/inbox/book", "internal/clock", "internal/telemetry", "internal/mutant", "internal/adapter/" + name + "/..."}
 	return row{
 		packages: []string{"internal/adapter/" + name + "/..."},
 		may:      slices.Concat(base, ports, technology),

@@ -7,17 +7,12 @@ import (
 	"sync"
 
 	"github.com/continuo-dev/continuo/internal/inbox"
-	"github.com/continuo-dev/continuo/internal/mutant"
+	"github.com/continuo-dev/continuo/internal/inbox/book"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// Limits of an [Inbox].
-const (
-	// mailboxFloor is how many deliveries wait in any session, however few places its workers have.
-	mailboxFloor = 64
-	// reportLimit is how many reports wait for one follower before they are replaced by the present state.
-	reportLimit = 10_000
-)
+// reportLimit is how many reports wait for one follower of an [Inbox] before they are replaced by the present state.
+const reportLimit = 10_000
 
 // Inbox is the inbox within one process. Its methods may be called from any goroutine; it has none of its own.
 type Inbox struct {
@@ -38,21 +33,7 @@ type session struct {
 	id      events.SessionID
 	waiting []inbox.Delivery
 	ready   chan struct{}
-	workers []*worker // in the order they joined
-}
-
-type worker struct {
-	inbox.Worker
-	credit inbox.Credit // free: granted and not used by a delivery
-	// given are deliveries of late, lasting is what the gateway said that it runs and not that it is over.
-	given, lasting byAge[attemptKey, inbox.Running]
-	live           byAge[events.RunID, inbox.Live]
-}
-
-// attemptKey is the task, or the run's activation, of an attempt: a worker holds one at a time.
-type attemptKey struct {
-	run  events.RunID
-	step events.Step
+	known   *book.Session
 }
 
 // Open begins a session. It fails if the session is open.
@@ -62,7 +43,7 @@ func (i *Inbox) Open(_ context.Context, id events.SessionID) (inbox.Mailbox, err
 	if i.sessions[id] != nil {
 		return nil, fmt.Errorf("gateway session %d is open already", id)
 	}
-	s := &session{inbox: i, id: id, ready: make(chan struct{}, 1)}
+	s := &session{inbox: i, id: id, ready: make(chan struct{}, 1), known: book.NewSession(id)}
 	i.sessions[id] = s
 	i.order = append(i.order, id)
 	return s, nil
@@ -76,73 +57,14 @@ func (i *Inbox) Deliver(id events.SessionID, deliveries []inbox.Delivery) error 
 	if s == nil {
 		return fmt.Errorf("session %d: %w", id, inbox.ErrGone)
 	}
-	if limit := s.limit(); len(s.waiting)+len(deliveries) > limit {
+	if limit := s.known.Limit(); len(s.waiting)+len(deliveries) > limit {
 		return fmt.Errorf("session %d: %d deliveries wait and the limit is %d: %w", id, len(s.waiting), limit, inbox.ErrFull)
 	}
 	s.waiting = append(s.waiting, deliveries...)
 	for n := range deliveries {
-		s.assign(&deliveries[n])
+		s.known.Assign(&deliveries[n])
 	}
 	wake(s.ready)
-	return nil
-}
-
-// limit is at least twice the credits that workers have granted.
-func (s *session) limit() int {
-	limit := mailboxFloor
-	for _, w := range s.workers {
-		limit += 2 * (max(w.TaskSlots, w.credit.Tasks) + max(w.ActivationSlots, w.credit.Activations))
-	}
-	return limit
-}
-
-// assign keeps the books of a delivery.
-func (s *session) assign(d *inbox.Delivery) {
-	w := s.worker(d.Worker)
-	if w == nil {
-		return
-	}
-	r := inbox.Running{Worker: d.Worker}
-	switch {
-	case d.Task != nil:
-		w.credit.Tasks--
-		r.Namespace, r.WorkflowID, r.RunID = d.Task.Namespace, d.Task.WorkflowID, d.Task.Task.Run
-		r.Step, r.Attempt = d.Task.Task.Step, d.Task.Attempt
-	case d.Activation != nil:
-		w.credit.Activations--
-		r.Namespace, r.WorkflowID, r.RunID = d.Activation.Namespace, d.Activation.WorkflowID, d.Activation.RunID
-		r.Activation, r.Attempt = d.Activation.Activation.Activation, d.Activation.Activation.Attempt
-	}
-	w.given.put(attemptKey{r.RunID, r.Step}, r)
-	w.given.trim(w.holds())
-}
-
-// holds bounds what is remembered of a worker. It has no more than its places, so of what it was given what is older than twice
-// as many is over, or lasts and was told of; or it was given all of it within a moment, and may be given some once more.
-func (w *worker) holds() int { return 2*(w.TaskSlots+w.ActivationSlots) + mailboxFloor }
-
-// lasts remembers that the worker holds an attempt until it is said to be over.
-func (w *worker) lasts(r inbox.Running) {
-	key := attemptKey{r.RunID, r.Step}
-	w.given.drop(key)
-	w.lasting.put(key, r)
-	w.lasting.trim(w.holds())
-}
-
-// over forgets an attempt, unless the worker has a later one of the same task or run.
-func (w *worker) over(r inbox.Running) {
-	key := attemptKey{r.RunID, r.Step}
-	if now, ok := w.lasting.get(key); ok && now == r {
-		w.lasting.drop(key)
-	}
-}
-
-func (s *session) worker(id events.WorkerID) *worker {
-	for _, w := range s.workers {
-		if w.ID == id {
-			return w
-		}
-	}
 	return nil
 }
 
@@ -161,79 +83,18 @@ func (i *Inbox) Report(r inbox.Report) error {
 		return nil
 	}
 	i.moved(s, r.Joined)
-	s.fold(r)
+	s.known.Fold(&r)
 	i.tell(r)
 	return nil
 }
 
 // moved forgets in other sessions the workers that joined this one: a worker is where it joined last.
 func (i *Inbox) moved(to *session, joined []inbox.Worker) {
-	for _, j := range joined {
-		for _, id := range i.order {
-			if other := i.sessions[id]; other != to {
-				other.workers = slices.DeleteFunc(other.workers, func(w *worker) bool { return w.ID == j.ID })
-			}
+	for _, id := range i.order {
+		if other := i.sessions[id]; other != to {
+			other.known.Moved(joined)
 		}
 	}
-}
-
-// fold keeps the present state of a session, for followers that begin later.
-func (s *session) fold(r inbox.Report) {
-	for _, joined := range r.Joined {
-		if w := s.worker(joined.ID); w != nil {
-			w.Worker = joined
-		} else {
-			s.workers = append(s.workers, &worker{Worker: joined, credit: inbox.Credit{Worker: joined.ID}})
-		}
-	}
-	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return slices.Contains(r.Left, w.ID) })
-	for _, running := range r.Running {
-		if w := s.worker(running.Worker); w != nil {
-			w.lasts(running)
-		}
-	}
-	for _, c := range r.Credits {
-		if w := s.worker(c.Worker); w != nil {
-			w.credit.Tasks += c.Tasks
-			w.credit.Activations += c.Activations
-		}
-	}
-	for _, returned := range r.Returned {
-		if w := s.worker(returned.Worker); w != nil {
-			w.given.drop(attemptKey{returned.RunID, returned.Step})
-			w.lasting.drop(attemptKey{returned.RunID, returned.Step})
-		}
-	}
-	for _, over := range r.Over {
-		if w := s.worker(over.Worker); w != nil {
-			w.over(over)
-		}
-	}
-	for _, l := range r.Live {
-		if w := s.worker(l.Worker); w != nil {
-			if l.Evicted {
-				w.live.drop(l.RunID)
-			} else {
-				w.live.put(l.RunID, l)
-			}
-		}
-	}
-}
-
-// state is the session as one report.
-func (s *session) state() inbox.Report {
-	r := inbox.Report{Session: s.id}
-	for _, w := range s.workers {
-		r.Joined = append(r.Joined, w.Worker)
-		if !mutant.On(mutant.InboxForgetsHeld) {
-			r.Running = w.lasting.appendTo(w.given.appendTo(r.Running))
-		}
-		if w.credit.Tasks != 0 || w.credit.Activations != 0 {
-			r.Credits = append(r.Credits, w.credit)
-		}
-		r.Live = w.live.appendTo(r.Live)
-	}
-	return r
 }
 
 // forget ends a session and tells the followers.
@@ -283,8 +144,8 @@ func (i *Inbox) Reports(context.Context) (inbox.Reports, error) {
 
 func (i *Inbox) state(dst []inbox.Report) []inbox.Report {
 	for _, id := range i.order {
-		if s := i.sessions[id]; len(s.workers) > 0 {
-			dst = append(dst, s.state())
+		if s := i.sessions[id]; !s.known.Empty() {
+			dst = append(dst, s.known.State())
 		}
 	}
 	return dst

@@ -1,4 +1,4 @@
-package memory
+package book
 
 import "container/list"
 
