@@ -203,7 +203,7 @@ var importTable = []row{
 	},
 	{packages: []string{"internal/archtest"}, may: []string{"std", "golang.org/x/tools/..."}, why: "the rules depend on nothing they judge"},
 	{packages: []string{"internal/testreport", "internal/fuzzall"}, may: []string{"std"}, why: "runs before anything else is known to work"},
-	{packages: []string{"internal/embedded", "internal/sim/...", "internal/testserver/...", "cmd/..."}, may: []string{"..."}, why: "composition roots"},
+	{packages: []string{"internal/embedded", "internal/cluster", "internal/compose", "internal/sim/...", "internal/testserver/...", "cmd/..."}, may: []string{"..."}, why: "composition roots"},
 	{packages: []string{"internal/child"}, may: []string{"std"}, why: "runs programs, knows none"},
 	{packages: []string{"internal/mutant"}, may: []string{"std"}, why: "pure packages ask it, so it drags nothing in"},
 	{packages: []string{"internal/mutant/hunt"}, may: []string{"std", "internal/mutant"}, why: "runs programs and reads what they print"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,20 +15,21 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/blobstore"
 	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/compose"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/gateway"
 	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
-	"github.com/continuo-dev/continuo/services/scheduler/matcher"
 )
 
 // start makes the services and runs them: the engine first, the gateway last, so that the gateway stops first.
 func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) error {
 	log, registry, now := s.store.Journal(), prometheus.NewRegistry(), clock.Real()
 	box := memory.NewInbox()
-	observed := newMetrics(registry, s.store)
+	observed := compose.NewMetrics(registry)
+	watchStore(observed, s.store)
 	own, err := engine.New(engine.Deps{
 		Log: log, Runs: s.store.RunStore(), Archive: s.store.Archive(), Blobs: blobs, Clock: now,
 		Logger: o.Log.With(slog.String("service", "engine")), Observer: observed,
@@ -39,20 +39,22 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 	}
 	schedule := scheduler.New(scheduler.Deps{
 		Log: log, Commands: log, Index: s.store.DueIndex(), Inbox: box, Clock: now, Observer: observed,
-		Logger: o.Log.With(slog.String("service", "scheduler")), Partitions: partitions(log.Partitions()),
+		Logger: o.Log.With(slog.String("service", "scheduler")), Partitions: compose.Partitions(log.Partitions()),
 	}, scheduler.Options{})
 	project := projector.New(projector.Deps{
 		Log: log, Archive: s.store.Archive(), Model: s.model, Clock: now, Logger: o.Log.With(slog.String("service", "projector")),
-		Partitions: partitions(log.Partitions()),
+		Partitions: compose.Partitions(log.Partitions()),
 	}, projector.Options{})
-	observed.watch(own, schedule, project)
+	observed.WatchEngine(own)
+	observed.WatchScheduler(func() *scheduler.Scheduler { return schedule })
+	observed.WatchProjector(func() *projector.Projector { return project })
 	door, err := gateway.New(gateway.Deps{
 		Sender: log, Follower: log, Partitions: log.Partitions(), Archive: s.store.Archive(), Inbox: box, Reader: prompt{s.model, project}, Blobs: blobs,
 		Clock: now, Log: o.Log.With(slog.String("service", "gateway")), Metrics: registry,
 		Health:  func() []gateway.Component { return health(s.store, own, schedule) },
-		Backlog: func() []gateway.QueueBacklog { return backlog(schedule) },
+		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) },
 	}, gateway.Options{
-		GRPC: s.grpc, HTTP: s.http, Version: o.Version, Build: revision(), CommandsLogged: log.Features().CommandsLogged,
+		GRPC: s.grpc, HTTP: s.http, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,
 		MaxPayloadBytes: int(o.MaxPayloadBytes), DrainTimeout: o.DrainTimeout,
 	})
 	if err != nil {
@@ -122,14 +124,6 @@ func (s *Suite) untilReady(ctx context.Context, own *engine.Engine, schedule *sc
 	}
 }
 
-func partitions(n int) []events.Partition {
-	all := make([]events.Partition, n)
-	for i := range all {
-		all[i] = events.Partition(i)
-	}
-	return all
-}
-
 // health tells the gateway how the parts beside it are.
 func health(store *pebble.Store, own *engine.Engine, schedule *scheduler.Scheduler) []gateway.Component {
 	parts := []gateway.Component{{Name: "engine", Ready: true, Detail: "all partitions run"}, {Name: "disk", Ready: true}, {Name: "scheduler", Ready: schedule.Stats().Ready}}
@@ -147,42 +141,6 @@ func health(store *pebble.Store, own *engine.Engine, schedule *scheduler.Schedul
 		parts[2].Detail = "the log is being read"
 	}
 	return parts
-}
-
-// backlog sums what waits by queue.
-func backlog(schedule *scheduler.Scheduler) []gateway.QueueBacklog {
-	var (
-		out   []gateway.QueueBacklog
-		index = map[events.TaskQueue]int{}
-	)
-	for _, lane := range schedule.Backlog() {
-		i, ok := index[lane.Queue]
-		if !ok {
-			i = len(out)
-			index[lane.Queue] = i
-			out = append(out, gateway.QueueBacklog{Queue: lane.Queue})
-		}
-		if waiting := int64(lane.Waiting + lane.Later); lane.Kind == matcher.Task {
-			out[i].Tasks += waiting
-		} else {
-			out[i].Activations += waiting
-		}
-	}
-	return out
-}
-
-// revision is the version-control revision of this binary, empty if Go did not record it.
-func revision() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return ""
 }
 
 // Done is closed when the suite begins to stop: by Close, or because a part of it failed.
