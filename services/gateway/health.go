@@ -35,20 +35,22 @@ type healthComponent struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// healthz answers as long as the process can answer at all.
-func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+// Alive answers as long as the process can answer at all.
+func Alive(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, healthDocument{Status: "alive"})
 }
 
-// readyz answers 200 when requests would be served, else 503 with what is missing.
-func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
-	document := healthDocument{Status: "ready"}
-	code := http.StatusOK
-	for _, c := range g.Components() {
-		document.Components = append(document.Components, healthComponent(c))
-		if !c.Ready {
-			document.Status, document.Code, code = "not ready", events.Unavailable, http.StatusServiceUnavailable
+// Ready answers 200 when all components are ready, else 503 with what is missing. It serves processes without a gateway, too.
+func Ready(components func() []Component) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		document := healthDocument{Status: "ready"}
+		code := http.StatusOK
+		for _, c := range components() {
+			document.Components = append(document.Components, healthComponent(c))
+			if !c.Ready {
+				document.Status, document.Code, code = "not ready", events.Unavailable, http.StatusServiceUnavailable
+			}
 		}
+		writeJSON(w, code, document)
 	}
-	writeJSON(w, code, document)
 }

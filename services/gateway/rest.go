@@ -38,7 +38,7 @@ func (g *Gateway) Handler() http.Handler {
 		panic("gateway: the generated REST handlers do not register: " + err.Error())
 	}
 	own := map[string]http.Handler{
-		"/openapi.json": http.HandlerFunc(serveOpenAPI), "/healthz": http.HandlerFunc(g.healthz), "/readyz": http.HandlerFunc(g.readyz),
+		"/openapi.json": http.HandlerFunc(serveOpenAPI), "/healthz": http.HandlerFunc(Alive), "/readyz": Ready(g.Components),
 		"/metrics": g.metricsHandler(),
 	}
 	// Not an http.ServeMux: it cleans paths, and a workflow id may have any slashes and dots.

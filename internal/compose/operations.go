@@ -1,0 +1,30 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/continuo-dev/continuo/services/gateway"
+)
+
+// ServeOperations serves /healthz, /readyz and /metrics of a process without a gateway until ctx ends, with the same documents
+// as a gateway. It closes the listener.
+func ServeOperations(ctx context.Context, l net.Listener, registry *prometheus.Registry, health func() []gateway.Component) error {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", gateway.Alive)
+	mux.HandleFunc("/readyz", gateway.Ready(health))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
