@@ -48,6 +48,12 @@ func is(err error, statuses ...int) bool {
 
 func forbidden(err error) bool { return is(err, http.StatusUnauthorized, http.StatusForbidden) }
 
+// stranger reports whether the broker does not know who asks. It says 401 to that and to a missing right alike.
+func stranger(err error) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.status == http.StatusUnauthorized && strings.Contains(e.reason, "Authentication")
+}
+
 // do sends body as JSON, unless it is nil, and decodes the answer into out, unless that is nil. It returns the header.
 func (a *admin) do(ctx context.Context, method, path string, body, out any) (http.Header, error) {
 	var content io.Reader = http.NoBody
@@ -78,7 +84,7 @@ func (a *admin) do(ctx context.Context, method, path string, body, out any) (htt
 	if answer.StatusCode >= http.StatusMultipleChoices {
 		reason := struct{ Reason string }{}
 		if json.Unmarshal(text, &reason) != nil || reason.Reason == "" {
-			reason.Reason = strings.TrimSpace(string(text[:min(len(text), 200)]))
+			reason.Reason = plain(string(text))
 		}
 		return nil, &statusError{answer.StatusCode, method, path, reason.Reason}
 	}
@@ -88,6 +94,14 @@ func (a *admin) do(ctx context.Context, method, path string, body, out any) (htt
 		}
 	}
 	return answer.Header, nil
+}
+
+// plain is the title of a page, or the beginning of another text.
+func plain(text string) string {
+	if _, rest, found := strings.Cut(text, "<title>"); found {
+		text, _, _ = strings.Cut(rest, "</title>")
+	}
+	return strings.TrimSpace(text[:min(len(text), 200)])
 }
 
 // partitionedTopic is the metadata of a topic.

@@ -72,6 +72,7 @@ func (l *Log) producer(ctx context.Context, t brokerlog.Topic, p events.Partitio
 		DisableBatching:         !batching,
 		BatchingMaxPublishDelay: time.Millisecond,
 		BatchingMaxMessages:     1000,
+		BackOffPolicyFunc:       newReconnect,
 	}
 	var producer pulsar.Producer
 	err := l.retry(ctx, "producer for "+options.Topic, func(ctx context.Context) (err error) {

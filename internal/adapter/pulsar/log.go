@@ -119,7 +119,7 @@ func (l *Log) patiently(ctx context.Context, do func(ctx context.Context) error)
 	until := l.options.Clock.Boot() + l.options.Patience
 	for {
 		err := do(ctx)
-		if e, answered := errors.AsType[*statusError](err); err == nil || lasting(err) || answered && e.status < http.StatusInternalServerError ||
+		if e, answered := errors.AsType[*statusError](err); err == nil || lasting(err) || answered && e.status < http.StatusInternalServerError && e.status != http.StatusPreconditionFailed || // two create one subscription
 			ctx.Err() != nil || l.options.Clock.Boot() >= until {
 			return err
 		}
@@ -134,13 +134,29 @@ func (l *Log) patiently(ctx context.Context, do func(ctx context.Context) error)
 
 // explain says which setting an error at the beginning is about.
 func (l *Log) explain(err error) error {
+	o := l.options
+	identity := "no token, key file or certificate is given"
 	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, brokerlog.ErrForbidden):
+	case o.OAuth2.Issuer != "":
+		identity = "is the key file " + o.OAuth2.KeyFile + " right for the OAuth2 issuer " + o.OAuth2.Issuer + ", and the audience for the broker?"
+	case o.TokenFile != "":
+		identity = "is the token in " + o.TokenFile + " right?"
+	case o.Token != "":
+		identity = "is the token right?"
+	case o.TLS.CertFile != "":
+		identity = "is the certificate " + o.TLS.CertFile + " right?"
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
 		return err
-	case forbidden(err):
-		return fmt.Errorf("%w: %w: is the token, key file or certificate right, and may it use tenant %s?", brokerlog.ErrForbidden, err, l.options.Tenant)
+	case stranger(err):
+		return fmt.Errorf("the broker does not let this identity in: %s %w", identity, err)
+	case o.OAuth2.Issuer != "" && strings.Contains(err.Error(), "client credentials"):
+		return fmt.Errorf("the issuer gives no token: %s %w", identity, err)
+	case errors.Is(err, brokerlog.ErrForbidden):
+		return fmt.Errorf("%w (%s)", err, identity)
 	default:
-		return fmt.Errorf("%w (is the broker there, and are its URL and the admin URL %s right?)", err, l.options.AdminURL)
+		return fmt.Errorf("%w (is the broker there, and are its URL and the admin URL %s right?)", err, o.AdminURL)
 	}
 }
 

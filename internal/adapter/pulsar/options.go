@@ -91,9 +91,7 @@ func (o Options) complete() (Options, error) {
 	}
 	broker, err := url.Parse(o.URL)
 	switch {
-	case err != nil:
-		return o, fmt.Errorf("broker URL: %w", err)
-	case broker.Scheme != "pulsar" && broker.Scheme != "pulsar+ssl" || broker.Host == "":
+	case err != nil || broker.Scheme != "pulsar" && broker.Scheme != "pulsar+ssl" || broker.Host == "":
 		return o, fmt.Errorf("broker URL %q: want pulsar://host:6650 or pulsar+ssl://host:6651", o.URL)
 	case !nameOf.MatchString(o.Tenant) || !nameOf.MatchString(o.Namespace):
 		return o, fmt.Errorf("tenant %q, namespace %q: want letters, digits and -=:._", o.Tenant, o.Namespace)
@@ -195,7 +193,10 @@ func (o *Options) identity() (auth.Provider, error) {
 
 // httpClient speaks to the web service as the same identity.
 func (o *Options) httpClient(config *tls.Config, identity auth.Provider) (*http.Client, error) {
-	transport := &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: topologyParallel, IdleConnTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment}
+	transport := &http.Transport{
+		TLSClientConfig: config, MaxIdleConnsPerHost: topologyParallel, IdleConnTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment,
+		ResponseHeaderTimeout: 15 * time.Second,
+	}
 	if identity == nil {
 		return &http.Client{Transport: transport}, nil
 	}

@@ -82,7 +82,10 @@ func (r *reader) begin(ctx context.Context, from fold.Position) error {
 		ledger, entry := place(from)
 		start = pulsar.NewMessageID(ledger, entry, -1, int32(r.p))
 	}
-	options := pulsar.ReaderOptions{Topic: r.log.topicName(r.topic, r.p), StartMessageID: start, StartMessageIDInclusive: true, ReceiverQueueSize: receiveFrames}
+	options := pulsar.ReaderOptions{
+		Topic: r.log.topicName(r.topic, r.p), StartMessageID: start, StartMessageIDInclusive: true, ReceiverQueueSize: receiveFrames,
+		BackoffPolicyFunc: newReconnect,
+	}
 	if r.topic == brokerlog.Commands {
 		options.ReceiverQueueSize = receiveCommands
 	}

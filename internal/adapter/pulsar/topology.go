@@ -158,7 +158,7 @@ func (t *topology) fatal() bool {
 // check looks at everything in order and stops at what makes the rest meaningless. The error is of the network.
 func (t *topology) check(ctx context.Context) error {
 	t.found = nil
-	for _, step := range []func(context.Context) error{t.namespace, t.topics, t.partitions} {
+	for _, step := range []func(context.Context) error{t.namespace, t.topics, t.connection, t.partitions} {
 		if err := step(ctx); err != nil || t.fatal() {
 			return err
 		}
@@ -175,6 +175,8 @@ func (t *topology) namespace(ctx context.Context) error {
 	case err == nil:
 		t.add(p.judge(name)...)
 		return nil
+	case stranger(err):
+		return fmt.Errorf("%w: %w", brokerlog.ErrForbidden, err)
 	case forbidden(err):
 		// Who may only produce and consume must not look at policies. What they are is for whoever made the namespace.
 		t.add(Finding{About: "namespace " + name, What: fmt.Sprintf("its policies cannot be looked at with these rights (%v)", err), Fix: "Let an administrator run: continuo pulsar check"})
@@ -192,6 +194,9 @@ func (t *topology) namespace(ctx context.Context) error {
 	switch {
 	case forbidden(err):
 		t.add(missing(err, "namespace "+name, "create it", "Make this identity an administrator of tenant "+o.Tenant+", or let one run: continuo pulsar setup"))
+		return nil
+	case is(err, http.StatusNotFound): // what a tenant that is not there says to who may not look at it
+		t.add(missing(err, "tenant "+o.Tenant, "create it", createTenant(o.Tenant)))
 		return nil
 	case is(err, http.StatusConflict): // somebody else was quicker
 		return nil
@@ -214,10 +219,14 @@ func (t *topology) tenant(ctx context.Context) (bool, error) {
 		_, err = a.do(ctx, http.MethodPut, "tenants/"+o.Tenant, map[string][]string{"adminRoles": {}, "allowedClusters": clusters}, nil)
 	}
 	if forbidden(err) {
-		t.add(missing(err, "tenant "+o.Tenant, "create it", "Let a superuser run: pulsar-admin tenants create "+o.Tenant+", and make this identity one of its administrators, or run: continuo pulsar setup"))
+		t.add(missing(err, "tenant "+o.Tenant, "create it", createTenant(o.Tenant)))
 		return false, nil
 	}
 	return err == nil || is(err, http.StatusConflict), unless(err, http.StatusConflict)
+}
+
+func createTenant(tenant string) string {
+	return "Let a superuser run: pulsar-admin tenants create " + tenant + ", and make this identity one of its administrators, or run: continuo pulsar setup"
 }
 
 // unless drops an error that is an answer with a status.
@@ -274,6 +283,20 @@ func (l *Log) partitionsOr(other int) int {
 		return l.options.Partitions
 	}
 	return other
+}
+
+// connection looks whether the broker itself, not its web service, is where it is said to be and lets this identity in.
+func (t *topology) connection(ctx context.Context) error {
+	name := strings.TrimSuffix(t.log.topicName(brokerlog.Events, 0), "-partition-0")
+	known, err := waitFor(ctx, t.log, func() ([]string, error) { return t.log.client.TopicPartitions(name) }, func([]string) {})
+	switch {
+	case err != nil:
+		return fmt.Errorf("connection to the broker: %w", translate(err))
+	case len(known) != t.log.options.Partitions:
+		t.add(Finding{Fatal: true, About: "broker URL " + t.log.options.URL, What: fmt.Sprintf("there %s has %d partitions, and %d at the admin URL %s", name, len(known), t.log.options.Partitions, t.log.options.AdminURL),
+			Fix: "Are they two clusters? Both URLs have to lead to the same one"})
+	}
+	return nil
 }
 
 // partitions looks that each partition has its base subscription and its beginning, and makes what is not there yet.
