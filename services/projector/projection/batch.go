@@ -162,8 +162,8 @@ func (b *Batch) Gaps(stored []row.Run) []Gap {
 }
 
 // Rows folds the batch over the stored rows. It returns the rows to write, in the order in which they came, those of runs
-// that began in the batch first, how many these are, and the runs to delete, and empties the batch, but for its facts. The stored rows must
-// not be used any more.
+// that began in the batch first, how many these are, and the runs to delete, and empties the batch, but for its facts. The
+// stored rows must not be used any more.
 func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []events.RunID) {
 	for i := range stored {
 		if n, ok := b.index[stored[i].RunID]; ok {
@@ -205,11 +205,11 @@ const (
 // reset empties the batch. The room of one that was small is used again.
 func (b *Batch) reset() {
 	if len(b.runs) > maxKeptRuns || len(b.records) > maxKeptRecords {
-		*b = Batch{}
+		*b = Batch{Facts: b.Facts}
 		return
 	}
 	clear(b.index)
 	clear(b.runs)
 	clear(b.records)
-	*b = Batch{index: b.index, runs: b.runs[:0], records: b.records[:0]}
+	*b = Batch{Facts: b.Facts, index: b.index, runs: b.runs[:0], records: b.records[:0]}
 }
