@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/continuo-dev/continuo/internal/adapter/membership"
+	"github.com/continuo-dev/continuo/internal/compose"
+	"github.com/continuo-dev/continuo/services/engine"
+	"github.com/continuo-dev/continuo/services/gateway"
+	"github.com/continuo-dev/continuo/services/projector"
+	"github.com/continuo-dev/continuo/services/scheduler"
+)
+
+// services makes the services of this process and adds them to the group.
+func (p *Process) services(ctx context.Context) error {
+	for _, role := range []struct {
+		Role
+		add func(ctx context.Context) error
+	}{{Engine, p.addEngine}, {Scheduler, p.addScheduler}, {Projector, p.addProjector}, {Gateway, p.addGateway}} {
+		if !p.options.has(role.Role) {
+			continue
+		}
+		if err := role.add(ctx); err != nil {
+			return fmt.Errorf("%s: %w", role.Role, err)
+		}
+	}
+	if p.http != nil && !p.options.has(Gateway) {
+		p.group.Add("http", func(ctx context.Context) error {
+			return compose.ServeOperations(ctx, p.http, p.registry, p.health)
+		})
+	}
+	return nil
+}
+
+func (p *Process) logger(r Role) *slog.Logger {
+	return p.options.Logger.With(slog.String("service", string(r)))
+}
+
+func (p *Process) addEngine(context.Context) error {
+	own, err := engine.New(engine.Deps{
+		Log: p.journal, Runs: p.segments.RunStore(), Archive: p.segments.Archive(), Blobs: p.options.Blobs, Clock: p.clock,
+		Logger: p.logger(Engine), Observer: p.metrics,
+	}, engine.Options{
+		Cluster: p.options.Cluster, Retention: p.options.RetentionHistory, Readers: []string{scheduler.Holder, projector.Holder},
+	})
+	if err != nil {
+		return err
+	}
+	p.engine = own
+	p.metrics.WatchEngine(own)
+	p.group.Add(string(Engine), own.Run)
+	return nil
+}
+
+func (p *Process) addScheduler(ctx context.Context) error {
+	members, err := p.join(ctx, Scheduler)
+	if err != nil {
+		return err
+	}
+	p.metrics.WatchScheduler(p.workingScheduler)
+	p.group.Add(string(Scheduler), func(ctx context.Context) error {
+		return p.alone(ctx, Scheduler, members, func(ctx context.Context) error {
+			schedule := scheduler.New(scheduler.Deps{
+				Log: p.journal, Commands: p.journal, Index: p.options.Index, Inbox: p.options.Inbox, Clock: p.clock, Observer: p.metrics,
+				Logger: p.logger(Scheduler), Partitions: compose.Partitions(p.journal.Partitions()),
+			}, scheduler.Options{})
+			p.set(func() { p.scheduler = schedule })
+			defer p.set(func() { p.scheduler = nil })
+			return schedule.Run(ctx)
+		})
+	})
+	return nil
+}
+
+func (p *Process) addProjector(ctx context.Context) error {
+	members, err := p.join(ctx, Projector)
+	if err != nil {
+		return err
+	}
+	p.metrics.WatchProjector(p.workingProjector)
+	p.group.Add(string(Projector), func(ctx context.Context) error {
+		return p.alone(ctx, Projector, members, func(ctx context.Context) error {
+			project := projector.New(projector.Deps{
+				Log: p.journal, Archive: p.segments.Archive(), Model: p.options.Model, Clock: p.clock, Logger: p.logger(Projector),
+				Partitions: compose.Partitions(p.journal.Partitions()),
+			}, projector.Options{})
+			p.set(func() { p.projector = project })
+			defer p.set(func() { p.projector = nil })
+			return project.Run(ctx)
+		})
+	})
+	return nil
+}
+
+func (p *Process) addGateway(context.Context) error {
+	door, err := gateway.New(gateway.Deps{
+		Sender: p.journal, Follower: p.journal, Partitions: p.journal.Partitions(), Archive: p.segments.Archive(), Inbox: p.options.Inbox,
+		Reader: p.options.Model, Blobs: p.options.Blobs, Clock: p.clock, Log: p.logger(Gateway), Metrics: p.registry, Health: p.health,
+		Backlog: func() []gateway.QueueBacklog {
+			if s := p.workingScheduler(); s != nil {
+				return compose.Backlog(s)
+			}
+			return nil
+		},
+	}, gateway.Options{
+		GRPC: p.grpc, HTTP: p.http, Version: p.options.Version, Build: compose.Revision(), CommandsLogged: p.journal.Features().CommandsLogged,
+		MaxPayloadBytes: int(p.options.MaxPayloadBytes), DrainTimeout: p.options.DrainTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	p.group.Add(string(Gateway), door.Run)
+	return nil
+}
+
+// alone runs a service while this process is the one of its role that works, and stands by otherwise. There is one thing to
+// work on: all partitions together, which is number 0.
+func (p *Process) alone(ctx context.Context, r Role, members *membership.Membership, run func(ctx context.Context) error) error {
+	for ctx.Err() == nil {
+		err := members.Await(ctx, 0)
+		switch {
+		case ctx.Err() != nil, errors.Is(err, membership.ErrLeft):
+			return nil
+		case err != nil:
+			return err
+		}
+		p.logger(r).Info("this process works now")
+		members.Begin(0)
+		mine, cancel := context.WithCancel(ctx)
+		go func() {
+			members.Lost(mine, 0)
+			cancel()
+		}()
+		err = run(mine)
+		cancel()
+		members.End(0)
+		if err != nil {
+			return err
+		}
+		p.logger(r).Info("this process stands by")
+	}
+	return nil
+}
+
+func (p *Process) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+func (p *Process) workingScheduler() *scheduler.Scheduler {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.scheduler
+}
+
+func (p *Process) workingProjector() *projector.Projector {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.projector
+}
+
+// health tells how the services of this process are. One that stands by is ready.
+func (p *Process) health() []gateway.Component {
+	var parts []gateway.Component
+	if p.engine != nil {
+		running := 0
+		c := gateway.Component{Name: string(Engine), Ready: true}
+		for _, h := range p.engine.Health() {
+			switch h.State {
+			case engine.Running:
+				running++
+			case engine.Standby:
+			case engine.Starting, engine.Paused, engine.Stopped:
+				c.Ready, c.Detail = false, fmt.Sprintf("partition %d is %s: %s", h.Partition, h.State, h.Reason)
+			}
+		}
+		if c.Ready {
+			c.Detail = fmt.Sprintf("%d of %d partitions run here", running, p.journal.Partitions())
+		}
+		parts = append(parts, c)
+	}
+	if p.options.has(Scheduler) {
+		c := gateway.Component{Name: string(Scheduler), Ready: true, Detail: "stands by"}
+		if s := p.workingScheduler(); s != nil {
+			if c.Ready, c.Detail = s.Stats().Ready, "works"; !c.Ready {
+				c.Detail = "the log is being read"
+			}
+		}
+		parts = append(parts, c)
+	}
+	if p.options.has(Projector) {
+		c := gateway.Component{Name: string(Projector), Ready: true, Detail: "stands by"}
+		if p.workingProjector() != nil {
+			c.Detail = "works"
+		}
+		parts = append(parts, c)
+	}
+	return parts
+}
