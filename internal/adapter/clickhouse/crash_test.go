@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/clock"
@@ -66,6 +68,7 @@ type lab struct {
 	next   map[events.RunID]events.EventNumber
 	ended  map[events.RunID]bool
 	purged map[events.RunID]bool
+	log    []string // every event but purges, sorted as the table history is
 	now    events.Time
 }
 
@@ -108,6 +111,11 @@ func (l *lab) grow(records int) {
 			Partition: p, Epoch: owner.Epoch(), Owner: owner.ID(), Seq: l.last[p], Time: l.now, Schema: events.Schema,
 			Namespace: "default", WorkflowID: events.WorkflowID(fmt.Sprint("wf-", n)), RunID: run, First: l.next[run],
 		}}
+		for i, e := range evs {
+			if _, purged := e.(events.RunPurged); !purged {
+				l.log = append(l.log, fmt.Sprintf("%s %04d %s T%c", r.WorkflowID, int(r.First)+i, events.EventName(e), 'a'+run[15]%3))
+			}
+		}
 		l.next[run] += events.EventNumber(len(evs))
 		if err := owner.Commit(l.t.Context(), journal.Step{Records: []*events.Record{r}}); err != nil {
 			l.t.Fatal(err)
@@ -176,6 +184,37 @@ func (l *lab) fold(m readmodel.Writer, batch int) error {
 	return err
 }
 
+// sameHistory compares the table of events with the log.
+func (l *lab) sameHistory(m *Model) {
+	l.t.Helper()
+	rows, err := m.conn.Query(l.t.Context(), "SELECT workflow_id, number, toString(event), toString(type) FROM history FINAL")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var got []string
+	for rows.Next() {
+		var workflow, event, of string
+		var number uint64
+		if err := rows.Scan(&workflow, &number, &event, &of); err != nil {
+			l.t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %04d %s %s", workflow, number, event, of))
+	}
+	if err := finish(rows); err != nil {
+		l.t.Fatal(err)
+	}
+	slices.Sort(got)
+	want := slices.Sorted(slices.Values(l.log))
+	if !slices.Equal(got, want) {
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				l.t.Fatalf("history has %d events, want %d; the first that differs is %q, want %q", len(got), len(want), got[i], want[i])
+			}
+		}
+		l.t.Fatalf("history has %d events, want %d", len(got), len(want))
+	}
+}
+
 // same compares all that two models answer.
 func same(t *testing.T, got, want readmodel.Model) {
 	t.Helper()
@@ -208,6 +247,22 @@ func same(t *testing.T, got, want readmodel.Model) {
 	if other, err := got.Count(ctx, readmodel.Filter{}); err != nil || !reflect.DeepEqual(other, counts) {
 		t.Fatalf("counts (%v):\n got %v\nwant %v", err, other, counts)
 	}
+	for _, f := range []readmodel.StatsFilter{{}, {Every: time.Minute}} {
+		steps, err := want.StepStats(ctx, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := got.StepStats(ctx, f); err != nil || !reflect.DeepEqual(other, steps) {
+			t.Fatalf("steps (%v):\n got %+v\nwant %+v", err, other, steps)
+		}
+	}
+	failures, err := want.TopErrors(ctx, readmodel.ErrorFilter{Limit: readmodel.MaxTopErrors})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := got.TopErrors(ctx, readmodel.ErrorFilter{Limit: readmodel.MaxTopErrors}); err != nil || !reflect.DeepEqual(other, failures) {
+		t.Fatalf("errors (%v):\n got %+v\nwant %+v", err, other, failures)
+	}
 	at, err := want.Watermark(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -228,11 +283,11 @@ func TestWhatBreaksOffAnywhereIsMendedExactly(t *testing.T) {
 			o := Options{URL: s.URL(s.NewDatabase())}
 			l := newLab(t, seed)
 			ends := 0
-			for range 6 {
+			for range 4 {
 				l.grow(60)
 				for life := 0; ; life++ {
-					m := open(t, cutAfter(o, 8+l.random.Int64N(30), l.random.IntN(2) == 0))
-					err := l.fold(m, 1+l.random.IntN(40))
+					m := open(t, cutAfter(o, 8+l.random.Int64N(35), l.random.IntN(2) == 0))
+					err := l.fold(m, 10+l.random.IntN(60))
 					if err == nil {
 						break
 					}
@@ -250,6 +305,7 @@ func TestWhatBreaksOffAnywhereIsMendedExactly(t *testing.T) {
 				t.Fatal(err)
 			}
 			same(t, m, want)
+			l.sameHistory(m)
 			if ends < 5 {
 				t.Fatalf("only %d connections broke", ends)
 			}
@@ -264,10 +320,10 @@ func TestAServerThatIsKilledIsExactAfterwards(t *testing.T) {
 	o := Options{URL: s.URL("continuo")}
 	l := newLab(t, 9)
 	m := open(t, o)
-	for round := range 3 {
+	for round := range 2 {
 		l.grow(150)
 		done := make(chan error, 1)
-		go func() { done <- l.fold(m, 5) }()
+		go func() { done <- l.fold(m, 20) }()
 		for at := 0; at < round*3; { // somewhere in the middle
 			p, err := m.Watermark(t.Context())
 			if err != nil {
@@ -298,5 +354,6 @@ func TestAServerThatIsKilledIsExactAfterwards(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, m, want)
+		l.sameHistory(m)
 	}
 }
