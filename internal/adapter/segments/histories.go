@@ -60,7 +60,7 @@ func (o *owned) archive(ctx context.Context, r *events.Record) error {
 		return nil
 	}
 	o.kept++
-	if _, forgotten := o.forgotten[r.RunID]; forgotten || len(r.Events) == 0 || r.RunID.IsZero() {
+	if len(r.Events) == 0 || r.RunID.IsZero() || o.forgotten.has(r.RunID) {
 		return nil
 	}
 	value := events.AppendRecord(nil, r)
@@ -128,6 +128,6 @@ func (a archivePort) Forget(ctx context.Context, p events.Partition, run events.
 	}
 	o.histories = slices.DeleteFunc(o.histories, func(r row) bool { return r.key[:len(run)] == string(run[:]) })
 	o.histories = append(o.histories, row{key: string(run[:]), deleted: true})
-	o.forgotten[run] = struct{}{}
+	o.forgotten.add(run)
 	return nil
 }

@@ -46,14 +46,42 @@ type owned struct {
 	kept  events.Seq // records below are in histories or the version
 
 	histories []row
-	buffered  int // bytes of histories
-	forgotten map[events.RunID]struct{}
+	buffered  int     // bytes of histories
+	forgotten *runSet // no manifest says so yet
 
 	manifests []string // those of this ownership that stay, oldest first
 	former    []string // manifests of other owners that were there when it began
 	written   uint64   // manifests of this ownership
 	obsolete  []obsolete
 	due       []string // objects that can be deleted
+}
+
+// runSet is a set of runs with a lock of its own, so that readers need not wait for the owner.
+type runSet struct {
+	mu   sync.Mutex
+	runs map[events.RunID]struct{}
+}
+
+func (s *runSet) has(run events.RunID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.runs[run]
+	return ok
+}
+
+func (s *runSet) add(run events.RunID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runs == nil {
+		s.runs = map[events.RunID]struct{}{}
+	}
+	s.runs[run] = struct{}{}
+}
+
+func (s *runSet) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs = nil
 }
 
 // obsolete is a segment that is not named by the manifests of this ownership from the since-th on.
@@ -81,7 +109,8 @@ func (o *owned) begin(ctx context.Context) error {
 	o.begun, o.failed = true, nil
 	o.writer, o.version = hex.EncodeToString(random[:]), *v
 	o.rows, o.bytes, o.kept = nil, 0, max(v.next, 1)
-	o.histories, o.buffered, o.forgotten = nil, 0, map[events.RunID]struct{}{}
+	o.histories, o.buffered = nil, 0
+	o.forgotten.clear()
 	o.manifests, o.former, o.written = nil, manifests, 0
 	o.obsolete, o.due = nil, nil
 	inUse := map[string]bool{}
@@ -201,7 +230,7 @@ func (o *owned) publish(ctx context.Context, checkpoint *runstore.Checkpoint) er
 		return fmt.Errorf("manifest %s: %w", v.name, err)
 	}
 	o.version = v
-	clear(o.forgotten)
+	o.forgotten.clear()
 	o.written++
 	o.manifests = append(o.manifests, v.name)
 	o.release()

@@ -38,6 +38,7 @@ type reading struct {
 	next   events.Seq     // the tail has the records from v.next on and below
 	tail   map[events.RunID][]tailRecord
 	bytes  int
+	scrap  []byte // of encoding, to measure records
 }
 
 type tailRecord struct {
@@ -141,7 +142,8 @@ func (r *reading) follow(ctx context.Context, last events.Seq) (err error) {
 			if len(record.Events) == 0 || record.RunID.IsZero() {
 				continue
 			}
-			size := len(events.AppendRecord(nil, record))
+			r.scrap = events.AppendRecord(r.scrap[:0], record)
+			size := len(r.scrap)
 			r.tail[record.RunID] = append(r.tail[record.RunID], tailRecord{record, size})
 			r.bytes += size
 		}
@@ -173,11 +175,12 @@ func (r *reading) see(ctx context.Context, run events.RunID) (sight, []events.Ru
 	return s, slices.Collect(maps.Keys(r.tail)), nil
 }
 
-// again calls read until it meets no segment that is deleted meanwhile, each time with a newer manifest.
+// again calls read until it meets nothing that is deleted meanwhile, segments or the log's beginning, each time with a newer
+// manifest.
 func (r *reading) again(ctx context.Context, read func() error) error {
 	for {
 		err := read()
-		if !errors.Is(err, objectstore.ErrNotFound) {
+		if errors.Is(err, journal.ErrDamaged) || !errors.Is(err, objectstore.ErrNotFound) && !errors.Is(err, journal.ErrTrimmed) {
 			return err
 		}
 		r.mu.Lock()
@@ -189,17 +192,9 @@ func (r *reading) again(ctx context.Context, read func() error) error {
 		case failed != nil:
 			return failed
 		case same:
-			return fmt.Errorf("%w: the manifest of partition %d names an object that is not there: %w", journal.ErrDamaged, r.id, err)
+			return fmt.Errorf("%w: what the newest manifest of partition %d needs is not there: %w", journal.ErrDamaged, r.id, err)
 		}
 	}
-}
-
-// forgotten reports whether the owner in this process has forgotten a run, and no manifest says so yet.
-func (o *owned) hasForgotten(run events.RunID) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, is := o.forgotten[run]
-	return is
 }
 
 // History returns what the segments have, then the tail, then what only the log has. It sees what the journal of this process
@@ -254,7 +249,7 @@ func (a archivePort) history(
 	ctx context.Context, id events.Partition, run events.RunID, from, to events.EventNumber, limit int,
 ) ([]*events.Record, events.EventNumber, error) {
 	unknown := fmt.Errorf("run %s: %w", run, archive.ErrNotFound)
-	if a.store.owned[id].hasForgotten(run) {
+	if a.store.owned[id].forgotten.has(run) {
 		return nil, 0, unknown
 	}
 	s, _, err := a.store.reading[id].see(ctx, run)
@@ -367,7 +362,7 @@ func (a archivePort) runs(ctx context.Context, p events.Partition, above events.
 		if err != nil {
 			return nil, err
 		}
-		if !forgotten && !a.store.owned[p].hasForgotten(run) {
+		if !forgotten && !a.store.owned[p].forgotten.has(run) {
 			runs = append(runs, run)
 		}
 	}
