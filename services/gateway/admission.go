@@ -19,6 +19,9 @@ const (
 	// admissionLeast is how many commands are always let in at a time, however slow the engine is: as many callers as one program may
 	// well have, each of whom waits for its answer before it asks again, are no overload.
 	admissionLeast = 256
+	// floodLeast is how many are let in at a time when more is refused than answered: those who ask do not wait for their answers, and
+	// the fewer are in each other's way the quicker all are, and the work that was let in before.
+	floodLeast = 128
 	// admissionProbe is how old the measure of an answer with little to do may be while commands are refused: then only admissionAlone
 	// are let in until no more wait, and for a window, to see how quick an answer is.
 	admissionProbe = 10 * time.Second
@@ -30,7 +33,8 @@ const (
 //
 // It is the idea of CoDel: a queue that drains now and then is good however long it was, and one in which even the quickest waits
 // is not. When even the quickest answer of a window took longer than the target, as many commands are let in at a time as the engine
-// has answered per target. When answers are quick again the bound grows, and goes when nothing was refused for a window.
+// has answered per target, or half of that when more is refused than answered. When answers are quick again the bound grows, and goes
+// when nothing was refused for a window.
 //
 // An engine on a slow disk takes long for every answer and many at a time, which is no overload: so the target follows the answers of
 // an engine that has little to do. While there is a bound that is not to be seen, and is looked for now and then.
@@ -111,6 +115,9 @@ func (a *admission) roll(now time.Duration) {
 	case a.probing > 0:
 		a.probe(now)
 	case a.answered == 0: // nothing is known; a bound that holds goes on
+	case a.bound > 0 && a.refused > a.answered:
+		perTarget := float64(a.answered) * float64(a.target()/2) / float64(length)
+		a.bound = max(int(perTarget), floodLeast)
 	case a.quickest > a.target():
 		perTarget := float64(a.answered) * float64(a.target()) / float64(length)
 		a.bound = max(int(perTarget), admissionLeast)
