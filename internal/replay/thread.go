@@ -9,6 +9,7 @@ import (
 // wake-up, and its stack has grown to what workflow code needs. Its methods may be called from any goroutine.
 type Threads struct {
 	idle chan idleThreads // has one value, which is the lock
+	most int              // of them are kept
 }
 
 type idleThreads struct {
@@ -16,13 +17,20 @@ type idleThreads struct {
 	threads []*thread // the one that was used last is behind
 }
 
-// maxIdleThreads bounds the goroutines that are kept although no fiber has them.
+// maxIdleThreads bounds the goroutines that are kept although no fiber has them, unless another bound is set.
 const maxIdleThreads = 64
 
 // NewThreads returns an empty pool. Close it when the runs that use it are closed.
 func NewThreads() *Threads {
-	t := &Threads{idle: make(chan idleThreads, 1)}
+	t := &Threads{idle: make(chan idleThreads, 1), most: maxIdleThreads}
 	t.idle <- idleThreads{}
+	return t
+}
+
+// KeepIdle sets how many goroutines are kept although no fiber has them; without it these are 64. It is called before the
+// threads are used, and returns them.
+func (t *Threads) KeepIdle(most int) *Threads {
+	t.most = most
 	return t
 }
 
@@ -57,7 +65,7 @@ func (t *Threads) start(f *fiber) {
 // keep lets a goroutine wait for its next fiber, if there is room.
 func (t *Threads) keep(free *thread) bool {
 	i := <-t.idle
-	room := !i.closed && len(i.threads) < maxIdleThreads
+	room := !i.closed && len(i.threads) < t.most
 	if room {
 		i.threads = append(i.threads, free)
 	}

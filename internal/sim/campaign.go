@@ -52,12 +52,14 @@ func (c Campaign) Run() Summary {
 	}
 	for range max(c.Parallel, 1) {
 		all.Go(func() {
+			threads := newThreads()
+			defer threads.Close()
 			for !over() {
 				n := next.Add(1) - 1
 				if c.Seeds > 0 && n >= c.Seeds {
 					return
 				}
-				r := Run(c.From+n, c.Options)
+				r := run(c.From+n, c.Options, threads)
 				mu.Lock()
 				sum.add(r)
 				hashes[n] = r.Hash

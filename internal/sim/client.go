@@ -161,6 +161,9 @@ func (c *client) signal(patient bool) {
 	}, patient))
 }
 
+// patience is how long a client waits for an answer.
+const patience = 5 * second
+
 // send asks a gateway, and asks again when no answer comes.
 func (c *client) send(r *request) {
 	if r.tries == 0 {
@@ -171,7 +174,6 @@ func (c *client) send(r *request) {
 	w := c.w
 	try := r.tries
 	w.after(w.latency(), kindMessage, func() { c.ask(r, try) })
-	patience := 5 * second
 	w.after(patience, kindClient, func() {
 		if r.done || r.tries != try {
 			return

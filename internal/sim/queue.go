@@ -74,21 +74,69 @@ func (h *happenings) pop() happening {
 	return first
 }
 
+// lanes are the delays that most of what has to wait for seconds is asked for with, such as the patience of a client. It is
+// mostly over by the time when it happens. As time does not fall, what comes later in a lane happens later: it needs no heap.
+var lanes = [...]int64{second, 2 * second, activationDeadline.Microseconds() / 3, patience}
+
+// lane is what was asked for with one delay, the next one at first.
+type lane struct {
+	waiting []happening
+	first   int
+}
+
+func (l *lane) empty() bool { return l.first == len(l.waiting) }
+
+func (l *lane) push(x happening) {
+	if l.first > len(l.waiting)/2 {
+		n := copy(l.waiting, l.waiting[l.first:])
+		clear(l.waiting[n:])
+		l.waiting, l.first = l.waiting[:n], 0
+	}
+	l.waiting = append(l.waiting, x)
+}
+
+func (l *lane) pop() happening {
+	x := l.waiting[l.first]
+	l.waiting[l.first].run = nil
+	l.first++
+	return x
+}
+
 // after lets something happen in d µs; what happens at one time happens in the order of asking.
 func (w *world) after(d int64, what kind, run func()) {
 	w.order++
-	w.queue.push(happening{at: w.now + max(d, 0), order: w.order, what: what, run: run})
+	x := happening{at: w.now + max(d, 0), order: w.order, what: what, run: run}
+	for i := range lanes {
+		if d == lanes[i] {
+			w.lanes[i].push(x)
+			return
+		}
+	}
+	w.queue.push(x)
 }
 
 // next takes what happens next; ok is false when nothing does.
 func (w *world) next() (happening, bool) {
+	var first *happening
+	var in *lane // of the first; nil if it is in the queue
+	if len(w.queue) > 0 {
+		first = &w.queue[0]
+	}
+	for i := range w.lanes {
+		l := &w.lanes[i]
+		if !l.empty() && (first == nil || l.waiting[l.first].before(first)) {
+			first, in = &l.waiting[l.first], l
+		}
+	}
 	a := w.nextTurn()
 	switch {
-	case a != nil && (len(w.queue) == 0 || a.before(&w.queue[0])):
+	case a != nil && (first == nil || a.before(first)):
 		a.set = false
 		return happening{at: a.at, what: kindTurn, run: a.turn}, true
-	case len(w.queue) == 0:
+	case first == nil:
 		return happening{}, false
+	case in != nil:
+		return in.pop(), true
 	}
 	return w.queue.pop(), true
 }

@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/continuo-dev/continuo/internal/replay"
 )
 
 // Faults is a set of kinds of faults.
@@ -127,8 +129,17 @@ type Result struct {
 func (r Result) Failed() bool { return len(r.Violations) > 0 }
 
 // Run simulates a seed. It uses one goroutine at a time and depends on its arguments alone. A panic is a violation.
-func Run(seed uint64, o Options) (r Result) {
-	w := newWorld(seed, o)
+func Run(seed uint64, o Options) Result {
+	threads := newThreads()
+	defer threads.Close()
+	return run(seed, o, threads)
+}
+
+// newThreads returns a place for the goroutines of workflow code between seeds: a seed has hundreds of them at a time.
+func newThreads() *replay.Threads { return replay.NewThreads().KeepIdle(1_000) }
+
+func run(seed uint64, o Options, threads *replay.Threads) (r Result) {
+	w := newWorld(seed, o, threads)
 	defer func() {
 		if p := recover(); p != nil {
 			w.violate("panic", "%v\n%s", p, debug.Stack())

@@ -41,6 +41,7 @@ type world struct {
 	frozen int64 // what the wall clock shows while it stands still; 0 while it goes
 	order  uint64
 	queue  happenings
+	lanes  [len(lanes)]lane
 	actors []*actor
 	hash   uint64
 
@@ -86,10 +87,10 @@ type tuning struct {
 	features                                 features
 }
 
-func newWorld(seed uint64, o Options) *world {
+func newWorld(seed uint64, o Options, threads *replay.Threads) *world {
 	w := &world{
 		seed: seed, options: o, rng: rand.New(rand.NewPCG(seed, 0x636f6e74696e756f)), ctx: context.Background(),
-		logger: slog.New(slog.DiscardHandler), hash: 14695981039346656037, starters: map[events.RunID]*client{},
+		logger: slog.New(slog.DiscardHandler), hash: 14695981039346656037, threads: threads, starters: map[events.RunID]*client{},
 	}
 	if w.options.MaxSteps == 0 {
 		w.options.MaxSteps = defaultMax
@@ -97,7 +98,6 @@ func newWorld(seed uint64, o Options) *world {
 	w.tune()
 	w.audit = newAuditor(w)
 	w.registry = w.newRegistry()
-	w.threads = replay.NewThreads()
 	w.model = newModel(w)
 	w.store = memory.New(memory.Options{Partitions: w.tuning.partitions, ClientLimit: w.tuning.clientLimit})
 	return w
@@ -255,7 +255,6 @@ func (w *world) finish() {
 	if w.server != nil {
 		w.server.die()
 	}
-	w.threads.Close()
 }
 
 func (w *world) result() Result {

@@ -1,8 +1,10 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/continuo-dev/continuo/internal/archive"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -26,10 +28,9 @@ func (a archivePort) History(
 	}
 	size := 0
 	var frame []byte
-	for _, r := range history {
+	begin, _ := slices.BinarySearchFunc(history, from, func(r *events.Record, from events.EventNumber) int { return cmp.Compare(r.Last(), from) })
+	for _, r := range history[begin:] {
 		switch {
-		case r.Last() < from:
-			continue
 		case to != 0 && r.First > to:
 			return records, 0, nil
 		case len(records) > 0 && size >= limitBytes:
