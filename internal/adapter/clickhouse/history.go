@@ -122,8 +122,12 @@ func aspectsOf(e *row.Event) aspects {
 	return a
 }
 
-// Deleting history rewrites parts of tables, so the runs are collected: so many, or until the writer begins.
-const purgeAt = 1000
+// Deleting history rewrites parts of tables, so the runs are collected: so many, or those of an hour of the log, or what there
+// is when the writer begins.
+const (
+	purgeAt    = 1000
+	purgeAfter = time.Hour
+)
 
 func (m *Model) countPurged(ctx context.Context) error {
 	var n uint64
@@ -131,11 +135,12 @@ func (m *Model) countPurged(ctx context.Context) error {
 		return err
 	}
 	m.writer.purged = int(n)
+	m.writer.purge = n > 0
 	return nil
 }
 
 // notePurged records the runs that are deleted now, before nobody knows their keys any more.
-func (m *Model) notePurged(ctx context.Context, runs []stored) error {
+func (m *Model) notePurged(ctx context.Context, runs []stored, at []readmodel.Position) error {
 	var namespace, workflow []string
 	var run []uuid.UUID
 	for i := range runs {
@@ -143,13 +148,22 @@ func (m *Model) notePurged(ctx context.Context, runs []stored) error {
 			namespace, workflow, run = append(namespace, string(r.run.Namespace)), append(workflow, string(r.run.WorkflowID)), append(run, uuid.UUID(r.run.RunID))
 		}
 	}
-	m.writer.purged += len(run)
+	w := &m.writer
+	for _, p := range at {
+		w.now = max(w.now, p.Time)
+	}
+	if w.purged == 0 {
+		w.purgedSince = w.now
+	}
+	w.purged += len(run)
+	w.purge = w.purge || w.purged >= purgeAt || w.purged > 0 && w.now.Sub(w.purgedSince) >= purgeAfter
 	return m.insert(ctx, "purged", "", []column{{"namespace", symbol, namespace}, {"workflow_id", text, workflow}, {"run_id", uuidType, run}})
 }
 
-// deletePurged deletes the history of what was collected, when that is enough. A run id is used once, so it is of no matter when.
+// deletePurged deletes the history of what was collected, when that is enough. A run id is used once, so it is of no matter
+// when.
 func (m *Model) deletePurged(ctx context.Context) error {
-	if m.writer.purged < purgeAt {
+	if !m.writer.purge {
 		return nil
 	}
 	for _, statement := range []string{
@@ -161,6 +175,6 @@ func (m *Model) deletePurged(ctx context.Context) error {
 			return err
 		}
 	}
-	m.writer.purged = 0
+	m.writer.purged, m.writer.purge = 0, false
 	return nil
 }

@@ -17,12 +17,14 @@ import (
 
 // writer is what the one who writes knows of the tables.
 type writer struct {
-	claimed   bool // the tables were found fit to be gone on with
-	unsure    bool // a write broke off: positions have to be read again
-	positions map[events.Partition]progress
-	stored    map[events.RunID]stored // rows as they are in the table, some of them
-	steps     map[stepKey]stepRow     // likewise
-	purged    int                     // runs whose history is to be deleted
+	claimed          bool // the tables were found fit to be gone on with
+	unsure           bool // a write broke off: positions have to be read again
+	positions        map[events.Partition]progress
+	stored           map[events.RunID]stored // rows as they are in the table, some of them
+	steps            map[stepKey]stepRow     // likewise
+	purged           int                     // runs whose history is to be deleted, the first since
+	purge            bool                    // it is time
+	purgedSince, now events.Time             // by the log
 }
 
 // progress is how far a partition is, how far a write was begun, and how far its events are counted.
@@ -115,7 +117,7 @@ func (m *Model) apply(ctx context.Context, b readmodel.Batch) error {
 			return err
 		}
 	}
-	if err := m.notePurged(ctx, runs); err != nil {
+	if err := m.notePurged(ctx, runs, b.Positions); err != nil {
 		return err
 	}
 	if err := m.insert(ctx, "workflows", token, columns.columns()); err != nil {

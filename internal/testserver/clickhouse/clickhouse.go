@@ -82,7 +82,8 @@ var shared struct {
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
 	shared.once.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "clickhouse-"); shared.err == nil {
+		shared.dir, shared.err = os.MkdirTemp("", "clickhouse-") //nolint:usetesting // it outlives the test that asks first
+		if shared.err == nil {
 			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
 		}
 	})
