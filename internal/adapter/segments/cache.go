@@ -13,7 +13,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/objectstore"
@@ -22,24 +25,38 @@ import (
 // cacheSuffix ends the name of a file in the local directory; others are left alone, but for unfinished ones.
 const cacheSuffix = ".segment"
 
-// cache holds whole segments: in memory, and in a local directory if there is one. What comes from anywhere is checked
-// against its manifest before it is used. A directory that fails is done without.
+// maxCached bounds the segments of a cache, and so the open files.
+const maxCached = 1_000
+
+// cache holds whole segments: in a local directory if there is one, else in memory. What comes from anywhere is checked
+// against its manifest before it is used. What does not fit, or cannot be written, is read from memory while it is needed.
 type cache struct {
 	objects objectstore.Store
 	logger  *slog.Logger
 	dir     string
+	limit   int64
 
-	mu     sync.Mutex
-	memory recency[*sstable.Reader]
-	files  recency[struct{}]
+	mu    sync.Mutex
+	bytes int64
+	byKey map[string]*list.Element
+	order list.List // of *cached, the one used last in front
+}
+
+// cached is a segment in the cache, or one that is still read though it no longer is there.
+type cached struct {
+	key    string
+	bytes  int64
+	reader *sstable.Reader // nil while the file is not open
+	users  int
+	gone   bool
 }
 
 func openCache(o Options) (*cache, error) {
-	c := &cache{objects: o.Objects, logger: o.Logger, dir: o.Directory}
-	c.memory.limit, c.files.limit = o.MemoryBytes, o.DirectoryBytes
+	c := &cache{objects: o.Objects, logger: o.Logger, dir: o.Directory, limit: o.MemoryBytes, byKey: map[string]*list.Element{}}
 	if c.dir == "" {
 		return c, nil
 	}
+	c.limit = o.DirectoryBytes
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the local cache of segments: %w", err)
 	}
@@ -60,162 +77,204 @@ func openCache(o Options) (*cache, error) {
 	}
 	slices.SortFunc(found, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, info := range found {
-		c.files.put(strings.TrimSuffix(info.Name(), cacheSuffix), info.Size(), struct{}{})
+		c.insert(&cached{key: strings.TrimSuffix(info.Name(), cacheSuffix), bytes: info.Size()})
 	}
-	c.shrink()
 	return c, nil
 }
 
-// fileName is the name of a segment's file without its suffix.
-func fileName(object string) string { return strings.ReplaceAll(object, "/", ".") }
-
-// open returns a reader of a segment. It needs no closing.
-func (c *cache) open(ctx context.Context, s *segment) (*sstable.Reader, error) {
+// close closes all files. Nothing is read any more.
+func (c *cache) close() {
 	c.mu.Lock()
-	r, ok := c.memory.get(s.name)
-	c.mu.Unlock()
-	if ok {
-		return r, nil
+	defer c.mu.Unlock()
+	for _, e := range c.byKey {
+		c.closeReader(e.Value.(*cached))
 	}
-	data := c.fromFile(s)
-	if data == nil {
-		var err error
-		if data, err = c.objects.Get(ctx, s.name); err != nil {
-			return nil, fmt.Errorf("segment %s: %w", s.name, err)
-		}
-		if err := s.check(data); err != nil {
-			return nil, fmt.Errorf("%w: %w", journal.ErrDamaged, err)
-		}
-		c.toFile(s.name, data)
-	}
-	return c.keep(s, data)
 }
 
-// keep keeps a segment in memory.
-func (c *cache) keep(s *segment, data []byte) (*sstable.Reader, error) {
-	r, err := openSegment(s.name, data)
+// keyOf is the key of an object in the cache, and the name of its file without suffix.
+func keyOf(object string) string { return strings.ReplaceAll(object, "/", ".") }
+
+func (c *cache) path(key string) string { return filepath.Join(c.dir, key+cacheSuffix) }
+
+// open returns a reader of a segment, and what is called when it is no longer used.
+func (c *cache) open(ctx context.Context, s *segment) (*sstable.Reader, func(), error) {
+	if r, release, ok := c.opened(s); ok {
+		return r, release, nil
+	}
+	data, err := c.objects.Get(ctx, s.name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("segment %s: %w", s.name, err)
+	}
+	if err := s.check(data); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", journal.ErrDamaged, err)
+	}
+	c.add(s.name, data)
+	if r, release, ok := c.opened(s); ok {
+		return r, release, nil
+	}
+	r, err := readBytes(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, s.name, err)
+	}
+	return r, func() { _ = r.Close() }, nil // there is nothing to close in memory
+}
+
+// opened returns a reader of a segment that the cache has.
+func (c *cache) opened(s *segment) (*sstable.Reader, func(), bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[keyOf(s.name)]
+	if !ok {
+		return nil, nil, false
+	}
+	k := e.Value.(*cached)
+	if k.reader == nil {
+		r, err := c.readFile(s)
+		if err != nil {
+			c.logger.Warn("a segment in the local cache cannot be read; it is fetched again", slog.String("segment", s.name), slog.String("error", err.Error()))
+			c.remove(e)
+			return nil, nil, false
+		}
+		k.reader = r
+	}
+	c.order.MoveToFront(e)
+	k.users++
+	return k.reader, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if k.users--; k.users == 0 && k.gone {
+			c.closeReader(k)
+		}
+	}, true
+}
+
+var readerOptions = sstable.ReaderOptions{
+	Filters: map[string]sstable.FilterPolicy{bloom.FilterPolicy(bitsPerKey).Name(): bloom.FilterPolicy(bitsPerKey)},
+}
+
+func readBytes(data []byte) (*sstable.Reader, error) {
+	return sstable.NewMemReader(data, readerOptions)
+}
+
+// readFile opens a file and checks it as a whole. Later each block is checked when it is read.
+func (c *cache) readFile(s *segment) (*sstable.Reader, error) {
+	path := c.path(keyOf(s.name))
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.memory.put(s.name, s.size, r)
-	for c.memory.over() {
-		c.memory.evict() // whoever reads it has it still
+	if err := s.check(data); err != nil {
+		return nil, err
+	}
+	f, err := vfs.Default.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	var readable objstorage.Readable
+	if readable, err = sstable.NewSimpleReadable(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	r, err := sstable.NewReader(context.Background(), readable, readerOptions)
+	if err != nil {
+		return nil, errors.Join(err, readable.Close())
 	}
 	return r, nil
 }
 
-// fromFile returns a segment from the directory; nil when it is not there, or damaged.
-func (c *cache) fromFile(s *segment) []byte {
-	name := fileName(s.name)
-	c.mu.Lock()
-	_, ok := c.files.get(name)
-	c.mu.Unlock()
-	if !ok {
-		return nil
-	}
-	data, err := os.ReadFile(filepath.Join(c.dir, name+cacheSuffix))
-	if err == nil {
-		err = s.check(data)
-	}
-	if err != nil {
-		c.logger.Warn("a segment in the local cache is damaged; it is fetched again", slog.String("segment", s.name), slog.String("error", err.Error()))
-		c.drop(s.name)
-		return nil
-	}
-	return data
-}
-
-// toFile writes a segment into the directory. It is not synced: what a crash leaves of it is noticed.
-func (c *cache) toFile(object string, data []byte) {
-	if c.dir == "" || int64(len(data)) > c.files.limit {
+// add takes a segment into the cache. A file is not synced: what a crash leaves of it is noticed.
+func (c *cache) add(object string, data []byte) {
+	k := &cached{key: keyOf(object), bytes: int64(len(data))}
+	if k.bytes > c.limit {
 		return
 	}
-	path := filepath.Join(c.dir, fileName(object)+cacheSuffix)
-	err := os.WriteFile(path+".tmp", data, 0o600)
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
+	err := c.fill(k, data)
 	if err != nil {
-		c.logger.Warn("a segment could not be written into the local cache", slog.String("segment", object), slog.String("error", err.Error()))
+		c.logger.Warn("a segment could not be taken into the local cache", slog.String("segment", object), slog.String("error", err.Error()))
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.files.put(fileName(object), int64(len(data)), struct{}{})
-	c.shrink()
+	c.insert(k)
 }
 
-// shrink deletes files until the directory is within its bound.
-func (c *cache) shrink() {
-	for c.files.over() {
-		c.remove(c.files.evict())
+func (c *cache) fill(k *cached, data []byte) (err error) {
+	if c.dir == "" {
+		k.reader, err = readBytes(data)
+		return err
+	}
+	f, err := os.CreateTemp(c.dir, k.key+".*"+cacheSuffix+".tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), c.path(k.key))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// insert puts an entry in front and keeps the bounds. The lock is held.
+func (c *cache) insert(k *cached) {
+	if e, ok := c.byKey[k.key]; ok {
+		c.forget(e)
+	}
+	c.byKey[k.key] = c.order.PushFront(k)
+	for c.bytes += k.bytes; c.bytes > c.limit || len(c.byKey) > maxCached; {
+		c.remove(c.order.Back())
 	}
 }
 
-func (c *cache) remove(name string) {
-	if err := os.Remove(filepath.Join(c.dir, name+cacheSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.logger.Warn("a file of the local cache could not be deleted", slog.String("file", name), slog.String("error", err.Error()))
+// forget takes an entry out. Who reads it goes on. The lock is held.
+func (c *cache) forget(e *list.Element) *cached {
+	k := c.order.Remove(e).(*cached)
+	delete(c.byKey, k.key)
+	c.bytes -= k.bytes
+	if k.gone = true; k.users == 0 {
+		c.closeReader(k)
+	}
+	return k
+}
+
+// remove takes an entry out and deletes its file. The lock is held.
+func (c *cache) remove(e *list.Element) {
+	k := c.forget(e)
+	if c.dir == "" {
+		return
+	}
+	if err := os.Remove(c.path(k.key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.logger.Warn("a file of the local cache could not be deleted", slog.String("file", k.key), slog.String("error", err.Error()))
 	}
 }
 
-// drop forgets a segment.
+// closeReader closes a file that nobody reads. The lock is held.
+func (c *cache) closeReader(k *cached) {
+	if k.reader == nil {
+		return
+	}
+	if err := k.reader.Close(); err != nil {
+		c.logger.Warn("a file of the local cache could not be closed", slog.String("file", k.key), slog.String("error", err.Error()))
+	}
+	k.reader = nil
+}
+
+// drop takes a segment out of the cache.
 func (c *cache) drop(object string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.memory.drop(object)
-	if name := fileName(object); c.files.drop(name) {
-		c.remove(name)
+	if e, ok := c.byKey[keyOf(object)]; ok {
+		c.remove(e)
 	}
 }
 
-// recency is a set of named things with sizes, and which of them was used least lately.
-type recency[T any] struct {
-	limit int64
-	bytes int64
-	byKey map[string]*list.Element
-	order list.List // of *kept[T], the one used last in front
-}
-
-type kept[T any] struct {
-	key   string
-	bytes int64
-	value T
-}
-
-func (r *recency[T]) get(key string) (value T, ok bool) {
-	e, ok := r.byKey[key]
-	if !ok {
-		return value, false
+// failed is the error of a segment that was checked and cannot be read. A local copy is dropped, so that trying again reads
+// the object.
+func (c *cache) failed(s *segment, err error) error {
+	if c.dir == "" {
+		return fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, s.name, err)
 	}
-	r.order.MoveToFront(e)
-	return e.Value.(*kept[T]).value, true
-}
-
-func (r *recency[T]) put(key string, bytes int64, value T) {
-	r.drop(key)
-	if r.byKey == nil {
-		r.byKey = map[string]*list.Element{}
-	}
-	r.byKey[key] = r.order.PushFront(&kept[T]{key, bytes, value})
-	r.bytes += bytes
-}
-
-func (r *recency[T]) drop(key string) bool {
-	e, ok := r.byKey[key]
-	if ok {
-		r.bytes -= r.order.Remove(e).(*kept[T]).bytes
-		delete(r.byKey, key)
-	}
-	return ok
-}
-
-func (r *recency[T]) over() bool { return r.bytes > r.limit }
-
-// evict forgets what was used least lately and returns its key.
-func (r *recency[T]) evict() string {
-	key := r.order.Back().Value.(*kept[T]).key
-	r.drop(key)
-	return key
+	c.drop(s.name)
+	return fmt.Errorf("the local copy of segment %s is damaged; the next reading fetches it again: %w", s.name, err)
 }

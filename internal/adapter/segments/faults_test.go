@@ -35,6 +35,13 @@ func (f *faulty) isDead() bool {
 	return f.dead
 }
 
+// planned reports whether the failure is still to come.
+func (f *faulty) planned() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left > 0
+}
+
 func (f *faulty) next() (fails, done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -37,13 +38,22 @@ func (o *owned) merge(ctx context.Context) (bool, error) {
 	if !ok {
 		return false, nil
 	}
+	return o.mergeThose(ctx, &m)
+}
+
+// mergeThose makes one layer of some.
+func (o *owned) mergeThose(ctx context.Context, m *merging) (bool, error) {
 	b := builder{limit: o.store.options.SegmentBytes}
 	b.put = func(data []byte) (string, error) {
 		o.mu.Lock()
 		o.made++
 		name := segmentName(o.id, m.writer, o.made)
 		o.mu.Unlock()
-		return name, o.store.options.Objects.Put(ctx, name, data)
+		if err := o.store.options.Objects.Put(ctx, name, data); err != nil {
+			return "", fmt.Errorf("segment %s: %w", name, err)
+		}
+		o.store.cache.add(name, data)
+		return name, nil
 	}
 	defer b.abandon()
 	var dead []byte // the run whose records are left out
@@ -62,7 +72,7 @@ func (o *owned) merge(ctx context.Context) (bool, error) {
 	if err == nil {
 		err = b.cut()
 	}
-	o.endMerge(&m, b.made, err)
+	o.endMerge(m, b.made, err)
 	return err == nil, err
 }
 

@@ -141,6 +141,7 @@ func (o *owned) put(ctx context.Context, writer string, data []byte) (string, er
 	if err := o.store.options.Objects.Put(ctx, name, data); err != nil {
 		return "", fmt.Errorf("segment %s: %w", name, err)
 	}
+	o.store.cache.add(name, data)
 	return name, nil
 }
 

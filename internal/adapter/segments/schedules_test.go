@@ -96,7 +96,7 @@ func boolToInt(b bool) int {
 // Whoever takes over finds the rows of a prefix of the log, and every reader all histories.
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	const schedules, steps = 100, 150
+	const schedules, steps = 60, 150
 	total := map[string]int{}
 	for seed := range uint64(schedules) {
 		w := newWorld(t, seed)

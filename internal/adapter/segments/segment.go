@@ -12,8 +12,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
-
-	"github.com/continuo-dev/continuo/internal/journal"
 )
 
 // The format of segments. All of it is written into each of them, so it can change from one build to the next.
@@ -122,17 +120,6 @@ func (s *segment) check(data []byte) error {
 	return nil
 }
 
-// openSegment reads a checked object.
-func openSegment(name string, data []byte) (*sstable.Reader, error) {
-	r, err := sstable.NewMemReader(data, sstable.ReaderOptions{
-		Filters: map[string]sstable.FilterPolicy{bloom.FilterPolicy(bitsPerKey).Name(): bloom.FilterPolicy(bitsPerKey)},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, name, err)
-	}
-	return r, nil
-}
-
 // tables reads segments.
 type tables struct {
 	ctx   context.Context
@@ -141,14 +128,16 @@ type tables struct {
 
 // iterator opens a segment between two keys; upper nil means its end.
 func (t tables) iterator(s *segment, lower, upper []byte) (sstable.Iterator, error) {
-	r, err := t.cache.open(t.ctx, s)
+	r, release, err := t.cache.open(t.ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	it, err := r.NewIter(sstable.NoTransforms, lower, upper, sstable.AssertNoBlobHandles)
 	if err != nil {
-		return nil, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, s.name, err)
+		release()
+		return nil, t.cache.failed(s, err)
 	}
+	it.SetCloseHook(release)
 	return it, nil
 }
 
@@ -188,7 +177,7 @@ func (t tables) findIn(s *segment, key []byte) (value []byte, found, deleted boo
 		err = closing
 	}
 	if err != nil {
-		return nil, false, false, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, s.name, err)
+		return nil, false, false, t.cache.failed(s, err)
 	}
 	return value, found, deleted, nil
 }
@@ -213,7 +202,7 @@ func (t tables) before(layers []layer, lower, upper []byte) (key []byte, found b
 			err = closing
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, l[i].name, err)
+			return nil, false, t.cache.failed(&l[i], err)
 		}
 	}
 	return key, found, nil
@@ -330,7 +319,7 @@ func (c *cursor) close() error {
 	}
 	c.it, c.key, c.value = nil, nil, nil
 	if err != nil {
-		return fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, c.layer[c.at].name, err)
+		return c.cache.failed(&c.layer[c.at], err)
 	}
 	return nil
 }

@@ -49,12 +49,11 @@ type Options struct {
 	Log journal.Follower
 	// Partitions is how many there are.
 	Partitions int
-	// Directory is a local cache of segments, of this process alone; "" means that there is none but in memory. What is in it
-	// is checked and may be deleted at any time.
+	// Directory is a local cache of segments, of this process alone, with up to DirectoryBytes. What is in it is checked, and
+	// may be deleted while no process uses it. "" means that segments are cached in memory, up to MemoryBytes.
 	Directory      string
 	DirectoryBytes int64
-	// MemoryBytes bounds the segments that are kept in memory.
-	MemoryBytes int64
+	MemoryBytes    int64
 	// SegmentBytes is about how large a segment gets, before compression.
 	SegmentBytes int
 	// TailBytes bounds, for each partition, the encoded records that are kept in memory because they are not yet in the
@@ -136,6 +135,7 @@ func (s *Store) Close() error {
 	for _, r := range s.reading {
 		r.close()
 	}
+	s.cache.close()
 	return nil
 }
 
