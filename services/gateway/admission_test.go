@@ -80,6 +80,26 @@ func TestAdmissionKeepsAnswersQuickUnderOverload(t *testing.T) {
 	}
 }
 
+// Those who do not wait for their answers make everybody slow who is let in: of them fewer are.
+func TestAdmissionHoldsAFloodShort(t *testing.T) {
+	t.Parallel()
+	s := &served{}
+	const perAnswer = 50 * time.Microsecond // 20,000 a second
+	s.run(t, time.Second, perAnswer, perAnswer/4)
+	s.run(t, 30*time.Second, perAnswer, perAnswer/4)
+	if s.worst > admissionTarget*3/4 {
+		t.Errorf("at four times the capacity an answer took %s", s.worst)
+	}
+	if taken := float64(s.taken) / 30; taken < 0.9*20_000 {
+		t.Errorf("at four times the capacity %.0f of 20,000 a second are let in", taken)
+	}
+	s.run(t, time.Second, perAnswer, perAnswer*10/11) // a little more than the capacity: half the target does not hold any more
+	s.run(t, 10*time.Second, perAnswer, perAnswer*10/11)
+	if taken := float64(s.taken) / 10; taken < 0.9*20_000 {
+		t.Errorf("at 1.1 times the capacity %.0f of 20,000 a second are let in", taken)
+	}
+}
+
 // A slow engine is no reason to refuse, as long as it is not behind.
 func TestAdmissionLetsFewIn(t *testing.T) {
 	t.Parallel()
