@@ -77,12 +77,15 @@ func restart(t *testing.T, s *server.Server) {
 	if restarts++; restarts%2 == 0 {
 		end = s.Stop
 	}
+	before := time.Now()
 	if err := end(); err != nil {
 		t.Error(err)
 	}
+	gone := time.Now()
 	if err := s.Restart(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
+	t.Logf("the broker was gone after %s and there again after another %s", gone.Sub(before).Round(time.Millisecond), time.Since(gone).Round(time.Millisecond))
 }
 
 const maxPending = 32
