@@ -15,7 +15,7 @@ PKG     ?= $(shell go list ./... | grep -v /test/)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
+.PHONY: help build demo testdeps test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,12 @@ build: ## bin/continuo, static
 demo: ## monthly billing as separate processes, some of them killed, and the books compared
 	@go run ./examples/billing/demo
 
+testdeps: ## real servers for tests, once, into ~/.cache/continuo: Pulsar (java, mvn), the engine of ClickHouse (npm)
+	@go run ./internal/testserver/testdeps
+
 test: ## everything that must hold: tests with -race, proof, fuzz, generated code, lint (sets up what it needs)
 	@rm -f $(BIN)/test-report
+	@$(MAKE) --no-print-directory testdeps
 	@$(MAKE) --no-print-directory test-race proof fuzz gen-check lint
 	@$(REPORT) $(BIN)/test.json $(BIN)/proof.json
 

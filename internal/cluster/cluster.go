@@ -86,7 +86,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) has(r Role) bool { return slices.Contains(o.Roles, r) }
+// Has reports whether a role is one of the process's.
+func (o Options) Has(r Role) bool { return slices.Contains(o.Roles, r) }
 
 func (o Options) check() error {
 	switch {
@@ -94,9 +95,9 @@ func (o Options) check() error {
 		return errors.New("cluster: a process needs a role")
 	case o.Log == nil || o.Objects == nil || o.Blobs == nil:
 		return errors.New("cluster: Log, Objects and Blobs are needed")
-	case o.Model == nil && (o.has(Gateway) || o.has(Projector)):
+	case o.Model == nil && (o.Has(Gateway) || o.Has(Projector)):
 		return errors.New("cluster: gateways and projectors need a read model")
-	case o.GRPCAddr == "" && o.has(Gateway):
+	case o.GRPCAddr == "" && o.Has(Gateway):
 		return errors.New("cluster: a gateway needs an address for gRPC")
 	}
 	return nil
@@ -147,7 +148,7 @@ func (p *Process) open(ctx context.Context) error {
 		Log: p.options.Log, Objects: p.options.Objects, Clock: p.clock, Logger: p.options.Logger.With(slog.String("service", "log")),
 		Cluster: p.options.Cluster, GiveUpAfter: p.options.GiveUpAfter,
 	}
-	if p.options.has(Engine) {
+	if p.options.Has(Engine) {
 		members, err := p.join(ctx, Engine)
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func (p *Process) open(ctx context.Context) error {
 		wanted   bool
 		addr     string
 		listener *net.Listener
-	}{{p.options.has(Gateway), p.options.GRPCAddr, &p.grpc}, {p.options.HTTPAddr != "", p.options.HTTPAddr, &p.http}} {
+	}{{p.options.Has(Gateway), p.options.GRPCAddr, &p.grpc}, {p.options.HTTPAddr != "", p.options.HTTPAddr, &p.http}} {
 		if !a.wanted {
 			continue
 		}

@@ -20,14 +20,14 @@ func (p *Process) services(ctx context.Context) error {
 		Role
 		add func(ctx context.Context) error
 	}{{Engine, p.addEngine}, {Scheduler, p.addScheduler}, {Projector, p.addProjector}, {Gateway, p.addGateway}} {
-		if !p.options.has(role.Role) {
+		if !p.options.Has(role.Role) {
 			continue
 		}
 		if err := role.add(ctx); err != nil {
 			return fmt.Errorf("%s: %w", role.Role, err)
 		}
 	}
-	if p.http != nil && !p.options.has(Gateway) {
+	if p.http != nil && !p.options.Has(Gateway) {
 		p.group.Add("http", func(ctx context.Context) error {
 			return compose.ServeOperations(ctx, p.http, p.registry, p.health)
 		})
@@ -183,7 +183,7 @@ func (p *Process) health() []gateway.Component {
 		}
 		parts = append(parts, c)
 	}
-	if p.options.has(Scheduler) {
+	if p.options.Has(Scheduler) {
 		c := gateway.Component{Name: string(Scheduler), Ready: true, Detail: "stands by"}
 		if s := p.workingScheduler(); s != nil {
 			if c.Ready, c.Detail = s.Stats().Ready, "works"; !c.Ready {
@@ -192,7 +192,7 @@ func (p *Process) health() []gateway.Component {
 		}
 		parts = append(parts, c)
 	}
-	if p.options.has(Projector) {
+	if p.options.Has(Projector) {
 		c := gateway.Component{Name: string(Projector), Ready: true, Detail: "stands by"}
 		if p.workingProjector() != nil {
 			c.Detail = "works"

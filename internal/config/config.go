@@ -46,6 +46,33 @@ type Server struct {
 	MaxPayloadBytes int64 `koanf:"max_payload_bytes"`
 	// DrainTimeout bounds the time from SIGTERM to the end of the process.
 	DrainTimeout time.Duration `koanf:"drain_timeout"`
+
+	// What follows is for the services as processes of their own, over a broker.
+
+	// Pulsar is the URL of the broker, pulsar://… or pulsar+ssl://…; PulsarAdmin is that of its web service, empty meaning the
+	// same host.
+	Pulsar      string `koanf:"pulsar"`
+	PulsarAdmin string `koanf:"pulsar_admin"`
+	// PulsarTenant and PulsarNamespace hold the topics of this cluster, and of no other.
+	PulsarTenant    string `koanf:"pulsar_tenant"`
+	PulsarNamespace string `koanf:"pulsar_namespace"`
+	// PulsarTokenFile has a token, read at every connection. PulsarCAFile has the certificates to trust; PulsarCertFile and
+	// PulsarKeyFile are the client's own.
+	PulsarTokenFile string `koanf:"pulsar_token_file"`
+	PulsarCAFile    string `koanf:"pulsar_ca_file"`
+	PulsarCertFile  string `koanf:"pulsar_cert_file"`
+	PulsarKeyFile   string `koanf:"pulsar_key_file"`
+	// ClickHouse is http://user@host:8123/database; ClickHousePasswordFile has the password.
+	ClickHouse             string `koanf:"clickhouse"`
+	ClickHousePasswordFile string `koanf:"clickhouse_password_file"`
+	// Objects is a directory that all processes share: checkpoints, rows, histories, large payloads.
+	Objects string `koanf:"objects"`
+	// Cache is a directory of this process alone, for what can be read again; empty means memory only.
+	Cache string `koanf:"cache"`
+	// Cluster names the cluster; it is written into the log and compared.
+	Cluster string `koanf:"cluster"`
+	// Partitions is for a new log; 0 means 16, and what an existing one has.
+	Partitions int `koanf:"partitions"`
 }
 
 // Default returns the configuration that holds where nothing is said.
@@ -59,19 +86,48 @@ func Default() Server {
 		DiskReserveBytes: 256 << 20,
 		MaxPayloadBytes:  2 << 20,
 		DrainTimeout:     10 * time.Second,
+		PulsarTenant:     "continuo",
+		PulsarNamespace:  "default",
+		Cluster:          "default",
 	}
 }
 
-// Flags declares a flag for every setting, with the defaults.
+// Flags declares a flag for every setting of the server over an embedded store, with the defaults.
 func Flags(f *pflag.FlagSet) {
 	d := Default()
 	f.String("data", d.Data, "directory of the embedded store")
+	f.Int64("disk-reserve-bytes", d.DiskReserveBytes, "free space below which client commands are refused")
+	common(f)
+}
+
+// ClusterFlags declares a flag for every setting of a process over a broker.
+func ClusterFlags(f *pflag.FlagSet) {
+	d := Default()
+	f.String("pulsar", d.Pulsar, "URL of the broker: pulsar://host:6650 or pulsar+ssl://host:6651")
+	f.String("pulsar-admin", d.PulsarAdmin, "URL of the broker's web service (the same host's)")
+	f.String("pulsar-tenant", d.PulsarTenant, "tenant of the topics")
+	f.String("pulsar-namespace", d.PulsarNamespace, "namespace of the topics; one for each cluster")
+	f.String("pulsar-token-file", d.PulsarTokenFile, "file with a token, read at every connection")
+	f.String("pulsar-ca-file", d.PulsarCAFile, "certificates to trust instead of the system's")
+	f.String("pulsar-cert-file", d.PulsarCertFile, "certificate of this client (mTLS)")
+	f.String("pulsar-key-file", d.PulsarKeyFile, "its key")
+	f.String("clickhouse", d.ClickHouse, "URL of the read store: http://user@host:8123/database")
+	f.String("clickhouse-password-file", d.ClickHousePasswordFile, "file with its password")
+	f.String("objects", d.Objects, "directory that all processes share: checkpoints, histories, large payloads")
+	f.String("cache", d.Cache, "directory of this process alone, for what can be read again")
+	f.String("cluster", d.Cluster, "name of the cluster, written into its log")
+	f.Int("partitions", d.Partitions, "partitions of a new log (16)")
+	common(f)
+}
+
+// common declares the flags of both.
+func common(f *pflag.FlagSet) {
+	d := Default()
 	f.String("http-addr", d.HTTPAddr, "loopback address for REST, health, metrics and the OpenAPI document")
 	f.String("grpc-addr", d.GRPCAddr, "loopback address for gRPC")
 	f.String("log-level", d.LogLevel, "debug, info, warn or error")
 	f.String("log-format", d.LogFormat, "text or json")
 	f.Duration("retention-history", d.RetentionHistory, "how long ended runs stay, with history and result")
-	f.Int64("disk-reserve-bytes", d.DiskReserveBytes, "free space below which client commands are refused")
 	f.Int64("max-payload-bytes", d.MaxPayloadBytes, "largest payload")
 	f.Duration("drain-timeout", d.DrainTimeout, "longest time from SIGTERM to the end")
 }
@@ -95,8 +151,10 @@ func Load(path string, flags *pflag.FlagSet) (Server, error) {
 	if err := k.Load(environment, nil); err != nil {
 		return Server{}, fmt.Errorf("%w: environment: %w", ErrInvalid, err)
 	}
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own, clusters := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	Flags(own)
+	ClusterFlags(clusters)
+	own.AddFlagSet(clusters)
 	set := posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
 		if !f.Changed || own.Lookup(f.Name) == nil {
 			return "", nil

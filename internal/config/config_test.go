@@ -75,3 +75,46 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestBadClusterSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	good := config.Default()
+	good.Pulsar, good.Objects, good.ClickHouse = "pulsar://a:6650,b:6650", "/objects", "http://u@c:8123/continuo"
+	if err := good.ValidateCluster(true); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*config.Server){
+		"--pulsar":         func(c *config.Server) { c.Pulsar = "" },
+		"pulsar is not":    func(c *config.Server) { c.Pulsar = "http://a:6650" },
+		"pulsar_admin":     func(c *config.Server) { c.PulsarAdmin = "a:8080" },
+		"--objects":        func(c *config.Server) { c.Objects = "" },
+		"--clickhouse":     func(c *config.Server) { c.ClickHouse = "" },
+		"clickhouse is":    func(c *config.Server) { c.ClickHouse = "http:///x?password=secret" },
+		"partitions":       func(c *config.Server) { c.Partitions = 5000 },
+		"pulsar_cert_file": func(c *config.Server) { c.PulsarCertFile = "x" },
+	} {
+		c := good
+		change(&c)
+		if err := c.ValidateCluster(true); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	good.ClickHouse = ""
+	if err := good.ValidateCluster(false); err != nil {
+		t.Errorf("without a read model: %v", err)
+	}
+}
+
+func TestClickHousePassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := (config.Server{ClickHousePasswordFile: path}).ClickHousePassword(); err != nil || got != "secret" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := (config.Server{ClickHousePasswordFile: path + "x"}).ClickHousePassword(); err == nil {
+		t.Error("a file that is not there")
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/continuo-dev/continuo/internal/adapter/clickhouse"
+	"github.com/continuo-dev/continuo/internal/adapter/files"
+	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
+	"github.com/continuo-dev/continuo/internal/cluster"
+	"github.com/continuo-dev/continuo/internal/config"
+)
+
+// newRole makes the verb that runs one service, or several, as a process over a broker.
+func newRole(a *app, use, short, long string, roles ...cluster.Role) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  long,
+		Args:  arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := config.Load(file, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return a.runCluster(cmd.Context(), settings, roles)
+		},
+	}
+	config.ClusterFlags(cmd.Flags())
+	cmd.Flags().StringVar(&file, "config", config.FileFromEnv(), "YAML file with settings (CONTINUO_CONFIG)")
+	return cmd
+}
+
+func newRoles(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newRole(a, "engine", "Run an engine over a broker", "Runs an engine over a broker: it decides what happens in runs. Several share the partitions of the log.", cluster.Engine),
+		newRole(a, "scheduler", "Run a scheduler over a broker", "Runs a scheduler over a broker: timers, retries and who gets which work. One works, the others stand by.", cluster.Scheduler),
+		newRole(a, "projector", "Run a projector over a broker", "Runs a projector over a broker: it keeps the read model. One works, the others stand by.", cluster.Projector),
+		newRole(a, "gateway", "Run a gateway over a broker", "Runs a gateway over a broker: gRPC and REST for clients, streams for workers. Any number of them serve side by side.", cluster.Gateway),
+		newRole(a, "all", "Run all services over a broker in one process", "Runs all services over a broker in one process. Several such processes share the work.", cluster.Roles()...),
+	}
+}
+
+// runCluster runs services until ctx ends or one fails.
+func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cluster.Role) error {
+	keepHeapRoom()
+	log := newLogger(a, settings)
+	o := cluster.Options{
+		Roles: roles, Name: processName(), Cluster: settings.Cluster, CacheDir: settings.Cache, HTTPAddr: settings.HTTPAddr, GRPCAddr: settings.GRPCAddr,
+		RetentionHistory: settings.RetentionHistory, MaxPayloadBytes: settings.MaxPayloadBytes, DrainTimeout: settings.DrainTimeout, Version: versionText(), Logger: log,
+	}
+	if err := settings.ValidateCluster(o.Has(cluster.Gateway) || o.Has(cluster.Projector)); err != nil {
+		return err
+	}
+	broker, err := pulsar.Open(ctx, pulsar.Options{
+		URL: settings.Pulsar, AdminURL: settings.PulsarAdmin, Tenant: settings.PulsarTenant, Namespace: settings.PulsarNamespace,
+		Partitions: settings.Partitions, TokenFile: settings.PulsarTokenFile, Logger: log.With(slog.String("service", "pulsar")),
+		TLS: pulsar.TLS{CAFile: settings.PulsarCAFile, CertFile: settings.PulsarCertFile, KeyFile: settings.PulsarKeyFile},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }() // nothing is on its way any more
+	o.Log = broker
+	closeModel, err := openShared(&o, settings)
+	if err != nil {
+		return err
+	}
+	defer closeModel()
+	process, err := cluster.Start(ctx, o)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; is another process running here? Choose other ports with --http-addr and --grpc-addr", err)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // SIGTERM may come early; what was opened is closed
+		log.Info("stopped while starting", slog.String("error", err.Error()))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log.Info("serving", slog.String("roles", joined(roles)), slog.String("http_addr", process.HTTPAddr()), slog.String("grpc_addr", process.GRPCAddr()))
+	select {
+	case <-ctx.Done():
+		log.Info("stopping", slog.Duration("at_most", settings.DrainTimeout))
+	case <-process.Done():
+	}
+	began := time.Now()
+	err = process.Close()
+	log.Info("stopped", slog.Duration("took", time.Since(began)))
+	return err
+}
+
+// openShared opens what all processes share beside the broker.
+func openShared(o *cluster.Options, settings config.Server) (closeModel func(), err error) {
+	if o.Objects, err = files.OpenObjects(filepath.Join(settings.Objects, "objects")); err != nil {
+		return nil, err
+	}
+	if o.Blobs, err = files.Open(filepath.Join(settings.Objects, "blobs")); err != nil {
+		return nil, err
+	}
+	if settings.ClickHouse == "" {
+		return func() {}, nil
+	}
+	password, err := settings.ClickHousePassword()
+	if err != nil {
+		return nil, err
+	}
+	model, err := clickhouse.Open(clickhouse.Options{URL: settings.ClickHouse, Password: password})
+	if err != nil {
+		return nil, err
+	}
+	o.Model = model
+	return func() { _ = model.Close() }, nil // it is read and written by services that have ended
+}
+
+func joined(roles []cluster.Role) string {
+	names := make([]string, len(roles))
+	for i, r := range roles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, ",")
+}
+
+// processName tells this process apart for people.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
