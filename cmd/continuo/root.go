@@ -27,7 +27,7 @@ type app struct {
 
 func newRoot(a *app) *cobra.Command {
 	root := group("continuo", "Durable orchestration for event-driven services",
-		newDev(a), newServe(a), newWorkflow(a), newWorker(a), newStore(a), newBench(a), newVersion(a))
+		newDev(a), newServe(a), newWorkflow(a), newStats(a), newWorker(a), newStore(a), newBench(a), newVersion(a))
 	root.Long = "Continuo runs workflows written as plain Go and keeps them going through crashes, outages and deploys.\n\n" +
 		"Begin with 'continuo dev': a server on this machine, nothing else needed."
 	root.SilenceUsage, root.SilenceErrors = true, true

@@ -22,6 +22,9 @@ const (
 	MaxTopErrors     = 1000
 )
 
+// ErrBadStats says that statistics cannot be asked for so.
+var ErrBadStats = errors.New("statistics are not kept so")
+
 // ErrTooMuch says that an answer would be too large: ask for less time, longer spans, or one type.
 var ErrTooMuch = errors.New("the answer has too many rows")
 
@@ -68,7 +71,7 @@ type StepTally struct {
 // NewStepTally begins an answer. An error says what is wrong with the filter.
 func NewStepTally(f StatsFilter) (*StepTally, error) {
 	if f.Every < 0 || f.Every%time.Minute != 0 {
-		return nil, fmt.Errorf("%w: spans of %s; whole minutes are allowed", ErrBadPage, f.Every)
+		return nil, fmt.Errorf("%w: spans of %s; whole minutes are allowed", ErrBadStats, f.Every)
 	}
 	return &StepTally{every: events.Time(f.Every / time.Microsecond), counts: map[row.StepKey]row.Steps{}}, nil
 }
@@ -150,7 +153,7 @@ func (f ErrorFilter) Size() (int, error) {
 	case f.Limit == 0:
 		return DefaultTopErrors, nil
 	case f.Limit < 0 || f.Limit > MaxTopErrors:
-		return 0, fmt.Errorf("%w: its limit is %d; 1 to %d are allowed", ErrBadPage, f.Limit, MaxTopErrors)
+		return 0, fmt.Errorf("%w: its limit is %d; 1 to %d are allowed", ErrBadStats, f.Limit, MaxTopErrors)
 	}
 	return f.Limit, nil
 }

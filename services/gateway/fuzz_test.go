@@ -77,6 +77,8 @@ func FuzzREST(f *testing.F) {
 		{"GET", "/v1/workflows/w/history?from_event=1&page_size=-1", "", ""},
 		{"GET", "/v1/workflows/w/views/%00", "", ""},
 		{"GET", "/v1/workflow-counts?type=%ff", "", ""},
+		{"GET", "/v1/stats/tasks?every=90s&from=2026-01-01T00:00:00Z", "", ""},
+		{"GET", "/v1/stats/errors?limit=-1", "", ""},
 		{"DELETE", "/v1/../v1//workflows/.", "", ""},
 		{"GET", "/v1/server?x=1&x=2", "", ""},
 		{"POST", "/v1/workflows", strings.Repeat("k", 129), `{"run_timeout": "-1s", "id_policy": 7}`},

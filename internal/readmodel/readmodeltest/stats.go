@@ -246,12 +246,12 @@ func checkErrors(t *testing.T, f readmodel.ErrorFilter, got []readmodel.ErrorCou
 // badStats asks what cannot be answered.
 func badStats(t *testing.T, m readmodel.Model) {
 	for _, every := range []time.Duration{-time.Minute, 90 * time.Second} {
-		if _, err := m.StepStats(t.Context(), readmodel.StatsFilter{Every: every}); !errors.Is(err, readmodel.ErrBadPage) {
+		if _, err := m.StepStats(t.Context(), readmodel.StatsFilter{Every: every}); !errors.Is(err, readmodel.ErrBadStats) {
 			t.Errorf("spans of %s: %v", every, err)
 		}
 	}
 	for _, limit := range []int{-1, readmodel.MaxTopErrors + 1} {
-		if _, err := m.TopErrors(t.Context(), readmodel.ErrorFilter{Limit: limit}); !errors.Is(err, readmodel.ErrBadPage) {
+		if _, err := m.TopErrors(t.Context(), readmodel.ErrorFilter{Limit: limit}); !errors.Is(err, readmodel.ErrBadStats) {
 			t.Errorf("a limit of %d: %v", limit, err)
 		}
 	}

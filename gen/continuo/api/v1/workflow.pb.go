@@ -1829,6 +1829,291 @@ func (x *CountWorkflowsResponse) GetWatermark() *Watermark {
 	return nil
 }
 
+type GetTaskStatsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Type      string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Task      string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	// Rounded down to a minute, and up. At least the last 30 days are there.
+	From *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of the spans that the answer has rows for, whole minutes; 0 means one row for all the time. At most 10,000
+	// rows are given.
+	Every         *durationpb.Duration `protobuf:"bytes,6,opt,name=every,proto3" json:"every,omitempty"`
+	WaitFor       *Token               `protobuf:"bytes,7,opt,name=wait_for,json=waitFor,proto3" json:"wait_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskStatsRequest) Reset() {
+	*x = GetTaskStatsRequest{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskStatsRequest) ProtoMessage() {}
+
+func (x *GetTaskStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskStatsRequest.ProtoReflect.Descriptor instead.
+func (*GetTaskStatsRequest) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetTaskStatsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *GetTaskStatsRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GetTaskStatsRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *GetTaskStatsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetTaskStatsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetTaskStatsRequest) GetEvery() *durationpb.Duration {
+	if x != nil {
+		return x.Every
+	}
+	return nil
+}
+
+func (x *GetTaskStatsRequest) GetWaitFor() *Token {
+	if x != nil {
+		return x.WaitFor
+	}
+	return nil
+}
+
+type GetTaskStatsResponse struct {
+	state         protoimpl.MessageState      `protogen:"open.v1"`
+	Rows          []*GetTaskStatsResponse_Row `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	Watermark     *Watermark                  `protobuf:"bytes,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskStatsResponse) Reset() {
+	*x = GetTaskStatsResponse{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskStatsResponse) ProtoMessage() {}
+
+func (x *GetTaskStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskStatsResponse.ProtoReflect.Descriptor instead.
+func (*GetTaskStatsResponse) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetTaskStatsResponse) GetRows() []*GetTaskStatsResponse_Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse) GetWatermark() *Watermark {
+	if x != nil {
+		return x.Watermark
+	}
+	return nil
+}
+
+type GetTopErrorsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Type      string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Rounded down to an hour, and up. At least the last 30 days are there.
+	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// 1 to 1,000; 0 means 20.
+	Limit         int32  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	WaitFor       *Token `protobuf:"bytes,6,opt,name=wait_for,json=waitFor,proto3" json:"wait_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTopErrorsRequest) Reset() {
+	*x = GetTopErrorsRequest{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTopErrorsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTopErrorsRequest) ProtoMessage() {}
+
+func (x *GetTopErrorsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTopErrorsRequest.ProtoReflect.Descriptor instead.
+func (*GetTopErrorsRequest) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetTopErrorsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *GetTopErrorsRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GetTopErrorsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetTopErrorsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetTopErrorsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GetTopErrorsRequest) GetWaitFor() *Token {
+	if x != nil {
+		return x.WaitFor
+	}
+	return nil
+}
+
+type GetTopErrorsResponse struct {
+	state         protoimpl.MessageState      `protogen:"open.v1"`
+	Rows          []*GetTopErrorsResponse_Row `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	Watermark     *Watermark                  `protobuf:"bytes,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTopErrorsResponse) Reset() {
+	*x = GetTopErrorsResponse{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTopErrorsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTopErrorsResponse) ProtoMessage() {}
+
+func (x *GetTopErrorsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTopErrorsResponse.ProtoReflect.Descriptor instead.
+func (*GetTopErrorsResponse) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetTopErrorsResponse) GetRows() []*GetTopErrorsResponse_Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetTopErrorsResponse) GetWatermark() *Watermark {
+	if x != nil {
+		return x.Watermark
+	}
+	return nil
+}
+
 type GetHistoryRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1846,7 +2131,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[23]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2143,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[23]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2156,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{23}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -1929,7 +2214,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[24]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2226,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[24]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2239,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{24}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetHistoryResponse) GetRunId() string {
@@ -1991,7 +2276,7 @@ type GetViewRequest struct {
 
 func (x *GetViewRequest) Reset() {
 	*x = GetViewRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[25]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2288,7 @@ func (x *GetViewRequest) String() string {
 func (*GetViewRequest) ProtoMessage() {}
 
 func (x *GetViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[25]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2301,7 @@ func (x *GetViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetViewRequest.ProtoReflect.Descriptor instead.
 func (*GetViewRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{25}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetViewRequest) GetNamespace() string {
@@ -2066,7 +2351,7 @@ type GetViewResponse struct {
 
 func (x *GetViewResponse) Reset() {
 	*x = GetViewResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[26]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2363,7 @@ func (x *GetViewResponse) String() string {
 func (*GetViewResponse) ProtoMessage() {}
 
 func (x *GetViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[26]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2376,7 @@ func (x *GetViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetViewResponse.ProtoReflect.Descriptor instead.
 func (*GetViewResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{26}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetViewResponse) GetRunId() string {
@@ -2132,7 +2417,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[27]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2429,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[27]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2442,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{27}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListWorkersRequest) GetQueue() string {
@@ -2176,7 +2461,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[28]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2473,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[28]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2486,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{28}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*WorkerInfo {
@@ -2231,7 +2516,7 @@ type WorkerInfo struct {
 
 func (x *WorkerInfo) Reset() {
 	*x = WorkerInfo{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[29]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2528,7 @@ func (x *WorkerInfo) String() string {
 func (*WorkerInfo) ProtoMessage() {}
 
 func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[29]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2541,7 @@ func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerInfo.ProtoReflect.Descriptor instead.
 func (*WorkerInfo) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{29}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkerInfo) GetWorkerId() string {
@@ -2351,7 +2636,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[30]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2648,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[30]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2661,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{30}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{34}
 }
 
 type ListQueuesResponse struct {
@@ -2388,7 +2673,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[31]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2685,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[31]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2698,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{31}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*QueueInfo {
@@ -2437,7 +2722,7 @@ type QueueInfo struct {
 
 func (x *QueueInfo) Reset() {
 	*x = QueueInfo{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[32]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2734,7 @@ func (x *QueueInfo) String() string {
 func (*QueueInfo) ProtoMessage() {}
 
 func (x *QueueInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[32]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2747,7 @@ func (x *QueueInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueInfo.ProtoReflect.Descriptor instead.
 func (*QueueInfo) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{32}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *QueueInfo) GetQueue() string {
@@ -2515,7 +2800,7 @@ type GetServerRequest struct {
 
 func (x *GetServerRequest) Reset() {
 	*x = GetServerRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[33]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2812,7 @@ func (x *GetServerRequest) String() string {
 func (*GetServerRequest) ProtoMessage() {}
 
 func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[33]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2825,7 @@ func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerRequest.ProtoReflect.Descriptor instead.
 func (*GetServerRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{33}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{37}
 }
 
 type GetServerResponse struct {
@@ -2558,7 +2843,7 @@ type GetServerResponse struct {
 
 func (x *GetServerResponse) Reset() {
 	*x = GetServerResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2855,7 @@ func (x *GetServerResponse) String() string {
 func (*GetServerResponse) ProtoMessage() {}
 
 func (x *GetServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2868,7 @@ func (x *GetServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerResponse.ProtoReflect.Descriptor instead.
 func (*GetServerResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{34}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetServerResponse) GetVersion() string {
@@ -2639,7 +2924,7 @@ type CountWorkflowsResponse_Group struct {
 
 func (x *CountWorkflowsResponse_Group) Reset() {
 	*x = CountWorkflowsResponse_Group{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2936,7 @@ func (x *CountWorkflowsResponse_Group) String() string {
 func (*CountWorkflowsResponse_Group) ProtoMessage() {}
 
 func (x *CountWorkflowsResponse_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,6 +2971,247 @@ func (x *CountWorkflowsResponse_Group) GetRuns() int64 {
 		return x.Runs
 	}
 	return 0
+}
+
+type GetTaskStatsResponse_Row struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The beginning of the span; not set when it is all the time.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	Type  string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Empty for tasks that were open beside more than 1,000 others of their run.
+	Task   string `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Done   int64  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	Failed int64  `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Attempts that failed and were followed by another.
+	Retried int64 `protobuf:"varint,6,opt,name=retried,proto3" json:"retried,omitempty"`
+	// Of tasks that are done, from when the attempt could begin to its result: the wait for a worker is part of it. At most
+	// 2 % too high.
+	Mean          *durationpb.Duration `protobuf:"bytes,7,opt,name=mean,proto3" json:"mean,omitempty"`
+	P50           *durationpb.Duration `protobuf:"bytes,8,opt,name=p50,proto3" json:"p50,omitempty"`
+	P95           *durationpb.Duration `protobuf:"bytes,9,opt,name=p95,proto3" json:"p95,omitempty"`
+	P99           *durationpb.Duration `protobuf:"bytes,10,opt,name=p99,proto3" json:"p99,omitempty"`
+	Max           *durationpb.Duration `protobuf:"bytes,11,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskStatsResponse_Row) Reset() {
+	*x = GetTaskStatsResponse_Row{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskStatsResponse_Row) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskStatsResponse_Row) ProtoMessage() {}
+
+func (x *GetTaskStatsResponse_Row) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskStatsResponse_Row.ProtoReflect.Descriptor instead.
+func (*GetTaskStatsResponse_Row) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{24, 0}
+}
+
+func (x *GetTaskStatsResponse_Row) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse_Row) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GetTaskStatsResponse_Row) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *GetTaskStatsResponse_Row) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *GetTaskStatsResponse_Row) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *GetTaskStatsResponse_Row) GetRetried() int64 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
+func (x *GetTaskStatsResponse_Row) GetMean() *durationpb.Duration {
+	if x != nil {
+		return x.Mean
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse_Row) GetP50() *durationpb.Duration {
+	if x != nil {
+		return x.P50
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse_Row) GetP95() *durationpb.Duration {
+	if x != nil {
+		return x.P95
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse_Row) GetP99() *durationpb.Duration {
+	if x != nil {
+		return x.P99
+	}
+	return nil
+}
+
+func (x *GetTaskStatsResponse_Row) GetMax() *durationpb.Duration {
+	if x != nil {
+		return x.Max
+	}
+	return nil
+}
+
+type GetTopErrorsResponse_Row struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is: "task", "step", "code" (workflow code that could not be run) or "run".
+	Place string `protobuf:"bytes,1,opt,name=place,proto3" json:"place,omitempty"`
+	Type  string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Of the task or step.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Code string `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	// The first line of the message, its numbers replaced by "#": messages that differ in them only are one kind.
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	Count   int64  `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	// When the last one was, and which run had it.
+	Last          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last,proto3" json:"last,omitempty"`
+	WorkflowId    string                 `protobuf:"bytes,8,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
+	RunId         string                 `protobuf:"bytes,9,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTopErrorsResponse_Row) Reset() {
+	*x = GetTopErrorsResponse_Row{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTopErrorsResponse_Row) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTopErrorsResponse_Row) ProtoMessage() {}
+
+func (x *GetTopErrorsResponse_Row) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTopErrorsResponse_Row.ProtoReflect.Descriptor instead.
+func (*GetTopErrorsResponse_Row) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{26, 0}
+}
+
+func (x *GetTopErrorsResponse_Row) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *GetTopErrorsResponse_Row) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *GetTopErrorsResponse_Row) GetWorkflowId() string {
+	if x != nil {
+		return x.WorkflowId
+	}
+	return ""
+}
+
+func (x *GetTopErrorsResponse_Row) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
 }
 
 var File_continuo_api_v1_workflow_proto protoreflect.FileDescriptor
@@ -2865,7 +3391,52 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\x05Group\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12/\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.continuo.api.v1.StatusR\x06status\x12\x12\n" +
-	"\x04runs\x18\x03 \x01(\x03R\x04runs\"\xd4\x01\n" +
+	"\x04runs\x18\x03 \x01(\x03R\x04runs\"\x9b\x02\n" +
+	"\x13GetTaskStatsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12.\n" +
+	"\x04from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12/\n" +
+	"\x05every\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05every\x121\n" +
+	"\bwait_for\x18\a \x01(\v2\x16.continuo.api.v1.TokenR\awaitFor\"\x9a\x04\n" +
+	"\x14GetTaskStatsResponse\x12=\n" +
+	"\x04rows\x18\x01 \x03(\v2).continuo.api.v1.GetTaskStatsResponse.RowR\x04rows\x128\n" +
+	"\twatermark\x18\x02 \x01(\v2\x1a.continuo.api.v1.WatermarkR\twatermark\x1a\x88\x03\n" +
+	"\x03Row\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x03R\x06failed\x12\x18\n" +
+	"\aretried\x18\x06 \x01(\x03R\aretried\x12-\n" +
+	"\x04mean\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04mean\x12+\n" +
+	"\x03p50\x18\b \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
+	"\x03p95\x18\t \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
+	"\x03p99\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x03p99\x12+\n" +
+	"\x03max\x18\v \x01(\v2\x19.google.protobuf.DurationR\x03max\"\xec\x01\n" +
+	"\x13GetTopErrorsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12.\n" +
+	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\x121\n" +
+	"\bwait_for\x18\x06 \x01(\v2\x16.continuo.api.v1.TokenR\awaitFor\"\x81\x03\n" +
+	"\x14GetTopErrorsResponse\x12=\n" +
+	"\x04rows\x18\x01 \x03(\v2).continuo.api.v1.GetTopErrorsResponse.RowR\x04rows\x128\n" +
+	"\twatermark\x18\x02 \x01(\v2\x1a.continuo.api.v1.WatermarkR\twatermark\x1a\xef\x01\n" +
+	"\x03Row\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\tR\x05place\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\x03R\x05count\x12.\n" +
+	"\x04last\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x1f\n" +
+	"\vworkflow_id\x18\b \x01(\tR\n" +
+	"workflowId\x12\x15\n" +
+	"\x06run_id\x18\t \x01(\tR\x05runId\"\xd4\x01\n" +
 	"\x11GetHistoryRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\tR\n" +
@@ -2931,7 +3502,7 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"partitions\x12*\n" +
 	"\x11max_payload_bytes\x18\x04 \x01(\x03R\x0fmaxPayloadBytes\x12!\n" +
 	"\fmin_protocol\x18\x05 \x01(\x05R\vminProtocol\x12!\n" +
-	"\fmax_protocol\x18\x06 \x01(\x05R\vmaxProtocol2\xbc\x0e\n" +
+	"\fmax_protocol\x18\x06 \x01(\x05R\vmaxProtocol2\xa9\x10\n" +
 	"\x0fWorkflowService\x12x\n" +
 	"\rStartWorkflow\x12%.continuo.api.v1.StartWorkflowRequest\x1a&.continuo.api.v1.StartWorkflowResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/workflows\x12\x98\x01\n" +
 	"\x0eSignalWorkflow\x12&.continuo.api.v1.SignalWorkflowRequest\x1a'.continuo.api.v1.SignalWorkflowResponse\"5\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/workflows/{workflow_id}/signals/{name}\x12\x90\x01\n" +
@@ -2941,7 +3512,9 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\tGetResult\x12!.continuo.api.v1.GetResultRequest\x1a\".continuo.api.v1.GetResultResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/v1/workflows/{workflow_id}/result\x12\x8c\x01\n" +
 	"\x10DescribeWorkflow\x12(.continuo.api.v1.DescribeWorkflowRequest\x1a).continuo.api.v1.DescribeWorkflowResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/workflows/{workflow_id}\x12u\n" +
 	"\rListWorkflows\x12%.continuo.api.v1.ListWorkflowsRequest\x1a&.continuo.api.v1.ListWorkflowsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/workflows\x12~\n" +
-	"\x0eCountWorkflows\x12&.continuo.api.v1.CountWorkflowsRequest\x1a'.continuo.api.v1.CountWorkflowsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/workflow-counts\x12\x82\x01\n" +
+	"\x0eCountWorkflows\x12&.continuo.api.v1.CountWorkflowsRequest\x1a'.continuo.api.v1.CountWorkflowsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/workflow-counts\x12t\n" +
+	"\fGetTaskStats\x12$.continuo.api.v1.GetTaskStatsRequest\x1a%.continuo.api.v1.GetTaskStatsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/stats/tasks\x12u\n" +
+	"\fGetTopErrors\x12$.continuo.api.v1.GetTopErrorsRequest\x1a%.continuo.api.v1.GetTopErrorsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/stats/errors\x12\x82\x01\n" +
 	"\n" +
 	"GetHistory\x12\".continuo.api.v1.GetHistoryRequest\x1a#.continuo.api.v1.GetHistoryResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/workflows/{workflow_id}/history\x12~\n" +
 	"\aGetView\x12\x1f.continuo.api.v1.GetViewRequest\x1a .continuo.api.v1.GetViewResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/workflows/{workflow_id}/views/{name}\x12m\n" +
@@ -2965,7 +3538,7 @@ func file_continuo_api_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_continuo_api_v1_workflow_proto_rawDescData
 }
 
-var file_continuo_api_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_continuo_api_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_continuo_api_v1_workflow_proto_goTypes = []any{
 	(*StartWorkflowRequest)(nil),         // 0: continuo.api.v1.StartWorkflowRequest
 	(*StartWorkflowResponse)(nil),        // 1: continuo.api.v1.StartWorkflowResponse
@@ -2990,119 +3563,147 @@ var file_continuo_api_v1_workflow_proto_goTypes = []any{
 	(*ListWorkflowsResponse)(nil),        // 20: continuo.api.v1.ListWorkflowsResponse
 	(*CountWorkflowsRequest)(nil),        // 21: continuo.api.v1.CountWorkflowsRequest
 	(*CountWorkflowsResponse)(nil),       // 22: continuo.api.v1.CountWorkflowsResponse
-	(*GetHistoryRequest)(nil),            // 23: continuo.api.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),           // 24: continuo.api.v1.GetHistoryResponse
-	(*GetViewRequest)(nil),               // 25: continuo.api.v1.GetViewRequest
-	(*GetViewResponse)(nil),              // 26: continuo.api.v1.GetViewResponse
-	(*ListWorkersRequest)(nil),           // 27: continuo.api.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),          // 28: continuo.api.v1.ListWorkersResponse
-	(*WorkerInfo)(nil),                   // 29: continuo.api.v1.WorkerInfo
-	(*ListQueuesRequest)(nil),            // 30: continuo.api.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),           // 31: continuo.api.v1.ListQueuesResponse
-	(*QueueInfo)(nil),                    // 32: continuo.api.v1.QueueInfo
-	(*GetServerRequest)(nil),             // 33: continuo.api.v1.GetServerRequest
-	(*GetServerResponse)(nil),            // 34: continuo.api.v1.GetServerResponse
-	(*CountWorkflowsResponse_Group)(nil), // 35: continuo.api.v1.CountWorkflowsResponse.Group
-	(*Payload)(nil),                      // 36: continuo.api.v1.Payload
-	(IDPolicy)(0),                        // 37: continuo.api.v1.IDPolicy
-	(*durationpb.Duration)(nil),          // 38: google.protobuf.Duration
-	(*Outcome)(nil),                      // 39: continuo.api.v1.Outcome
-	(*Token)(nil),                        // 40: continuo.api.v1.Token
-	(*Watermark)(nil),                    // 41: continuo.api.v1.Watermark
-	(Status)(0),                          // 42: continuo.api.v1.Status
-	(*timestamppb.Timestamp)(nil),        // 43: google.protobuf.Timestamp
-	(*Failure)(nil),                      // 44: continuo.api.v1.Failure
+	(*GetTaskStatsRequest)(nil),          // 23: continuo.api.v1.GetTaskStatsRequest
+	(*GetTaskStatsResponse)(nil),         // 24: continuo.api.v1.GetTaskStatsResponse
+	(*GetTopErrorsRequest)(nil),          // 25: continuo.api.v1.GetTopErrorsRequest
+	(*GetTopErrorsResponse)(nil),         // 26: continuo.api.v1.GetTopErrorsResponse
+	(*GetHistoryRequest)(nil),            // 27: continuo.api.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),           // 28: continuo.api.v1.GetHistoryResponse
+	(*GetViewRequest)(nil),               // 29: continuo.api.v1.GetViewRequest
+	(*GetViewResponse)(nil),              // 30: continuo.api.v1.GetViewResponse
+	(*ListWorkersRequest)(nil),           // 31: continuo.api.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),          // 32: continuo.api.v1.ListWorkersResponse
+	(*WorkerInfo)(nil),                   // 33: continuo.api.v1.WorkerInfo
+	(*ListQueuesRequest)(nil),            // 34: continuo.api.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),           // 35: continuo.api.v1.ListQueuesResponse
+	(*QueueInfo)(nil),                    // 36: continuo.api.v1.QueueInfo
+	(*GetServerRequest)(nil),             // 37: continuo.api.v1.GetServerRequest
+	(*GetServerResponse)(nil),            // 38: continuo.api.v1.GetServerResponse
+	(*CountWorkflowsResponse_Group)(nil), // 39: continuo.api.v1.CountWorkflowsResponse.Group
+	(*GetTaskStatsResponse_Row)(nil),     // 40: continuo.api.v1.GetTaskStatsResponse.Row
+	(*GetTopErrorsResponse_Row)(nil),     // 41: continuo.api.v1.GetTopErrorsResponse.Row
+	(*Payload)(nil),                      // 42: continuo.api.v1.Payload
+	(IDPolicy)(0),                        // 43: continuo.api.v1.IDPolicy
+	(*durationpb.Duration)(nil),          // 44: google.protobuf.Duration
+	(*Outcome)(nil),                      // 45: continuo.api.v1.Outcome
+	(*Token)(nil),                        // 46: continuo.api.v1.Token
+	(*Watermark)(nil),                    // 47: continuo.api.v1.Watermark
+	(Status)(0),                          // 48: continuo.api.v1.Status
+	(*timestamppb.Timestamp)(nil),        // 49: google.protobuf.Timestamp
+	(*Failure)(nil),                      // 50: continuo.api.v1.Failure
 }
 var file_continuo_api_v1_workflow_proto_depIdxs = []int32{
-	36, // 0: continuo.api.v1.StartWorkflowRequest.input:type_name -> continuo.api.v1.Payload
-	37, // 1: continuo.api.v1.StartWorkflowRequest.id_policy:type_name -> continuo.api.v1.IDPolicy
-	38, // 2: continuo.api.v1.StartWorkflowRequest.run_timeout:type_name -> google.protobuf.Duration
-	38, // 3: continuo.api.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
-	39, // 4: continuo.api.v1.StartWorkflowResponse.outcome:type_name -> continuo.api.v1.Outcome
-	40, // 5: continuo.api.v1.StartWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	36, // 6: continuo.api.v1.SignalWorkflowRequest.input:type_name -> continuo.api.v1.Payload
-	40, // 7: continuo.api.v1.SignalWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	40, // 8: continuo.api.v1.CancelWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	40, // 9: continuo.api.v1.TerminateWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	40, // 10: continuo.api.v1.ReleaseWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	38, // 11: continuo.api.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
-	39, // 12: continuo.api.v1.GetResultResponse.outcome:type_name -> continuo.api.v1.Outcome
-	40, // 13: continuo.api.v1.DescribeWorkflowRequest.wait_for:type_name -> continuo.api.v1.Token
+	42, // 0: continuo.api.v1.StartWorkflowRequest.input:type_name -> continuo.api.v1.Payload
+	43, // 1: continuo.api.v1.StartWorkflowRequest.id_policy:type_name -> continuo.api.v1.IDPolicy
+	44, // 2: continuo.api.v1.StartWorkflowRequest.run_timeout:type_name -> google.protobuf.Duration
+	44, // 3: continuo.api.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
+	45, // 4: continuo.api.v1.StartWorkflowResponse.outcome:type_name -> continuo.api.v1.Outcome
+	46, // 5: continuo.api.v1.StartWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	42, // 6: continuo.api.v1.SignalWorkflowRequest.input:type_name -> continuo.api.v1.Payload
+	46, // 7: continuo.api.v1.SignalWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	46, // 8: continuo.api.v1.CancelWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	46, // 9: continuo.api.v1.TerminateWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	46, // 10: continuo.api.v1.ReleaseWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	44, // 11: continuo.api.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
+	45, // 12: continuo.api.v1.GetResultResponse.outcome:type_name -> continuo.api.v1.Outcome
+	46, // 13: continuo.api.v1.DescribeWorkflowRequest.wait_for:type_name -> continuo.api.v1.Token
 	14, // 14: continuo.api.v1.DescribeWorkflowResponse.info:type_name -> continuo.api.v1.WorkflowInfo
 	15, // 15: continuo.api.v1.DescribeWorkflowResponse.tasks:type_name -> continuo.api.v1.PendingTask
 	16, // 16: continuo.api.v1.DescribeWorkflowResponse.timers:type_name -> continuo.api.v1.PendingTimer
 	17, // 17: continuo.api.v1.DescribeWorkflowResponse.signals:type_name -> continuo.api.v1.PendingSignal
 	18, // 18: continuo.api.v1.DescribeWorkflowResponse.activation:type_name -> continuo.api.v1.PendingActivation
-	41, // 19: continuo.api.v1.DescribeWorkflowResponse.watermark:type_name -> continuo.api.v1.Watermark
-	42, // 20: continuo.api.v1.WorkflowInfo.status:type_name -> continuo.api.v1.Status
-	43, // 21: continuo.api.v1.WorkflowInfo.started:type_name -> google.protobuf.Timestamp
-	43, // 22: continuo.api.v1.WorkflowInfo.ended:type_name -> google.protobuf.Timestamp
-	43, // 23: continuo.api.v1.WorkflowInfo.cancel_requested:type_name -> google.protobuf.Timestamp
-	44, // 24: continuo.api.v1.WorkflowInfo.failure:type_name -> continuo.api.v1.Failure
-	36, // 25: continuo.api.v1.WorkflowInfo.result:type_name -> continuo.api.v1.Payload
-	43, // 26: continuo.api.v1.PendingTask.scheduled:type_name -> google.protobuf.Timestamp
-	43, // 27: continuo.api.v1.PendingTask.next_attempt:type_name -> google.protobuf.Timestamp
-	44, // 28: continuo.api.v1.PendingTask.last_failure:type_name -> continuo.api.v1.Failure
-	43, // 29: continuo.api.v1.PendingTimer.due:type_name -> google.protobuf.Timestamp
-	44, // 30: continuo.api.v1.PendingTimer.last_failure:type_name -> continuo.api.v1.Failure
-	43, // 31: continuo.api.v1.PendingActivation.since:type_name -> google.protobuf.Timestamp
-	43, // 32: continuo.api.v1.PendingActivation.not_before:type_name -> google.protobuf.Timestamp
-	44, // 33: continuo.api.v1.PendingActivation.last_failure:type_name -> continuo.api.v1.Failure
-	42, // 34: continuo.api.v1.ListWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
-	43, // 35: continuo.api.v1.ListWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
-	43, // 36: continuo.api.v1.ListWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
-	40, // 37: continuo.api.v1.ListWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
+	47, // 19: continuo.api.v1.DescribeWorkflowResponse.watermark:type_name -> continuo.api.v1.Watermark
+	48, // 20: continuo.api.v1.WorkflowInfo.status:type_name -> continuo.api.v1.Status
+	49, // 21: continuo.api.v1.WorkflowInfo.started:type_name -> google.protobuf.Timestamp
+	49, // 22: continuo.api.v1.WorkflowInfo.ended:type_name -> google.protobuf.Timestamp
+	49, // 23: continuo.api.v1.WorkflowInfo.cancel_requested:type_name -> google.protobuf.Timestamp
+	50, // 24: continuo.api.v1.WorkflowInfo.failure:type_name -> continuo.api.v1.Failure
+	42, // 25: continuo.api.v1.WorkflowInfo.result:type_name -> continuo.api.v1.Payload
+	49, // 26: continuo.api.v1.PendingTask.scheduled:type_name -> google.protobuf.Timestamp
+	49, // 27: continuo.api.v1.PendingTask.next_attempt:type_name -> google.protobuf.Timestamp
+	50, // 28: continuo.api.v1.PendingTask.last_failure:type_name -> continuo.api.v1.Failure
+	49, // 29: continuo.api.v1.PendingTimer.due:type_name -> google.protobuf.Timestamp
+	50, // 30: continuo.api.v1.PendingTimer.last_failure:type_name -> continuo.api.v1.Failure
+	49, // 31: continuo.api.v1.PendingActivation.since:type_name -> google.protobuf.Timestamp
+	49, // 32: continuo.api.v1.PendingActivation.not_before:type_name -> google.protobuf.Timestamp
+	50, // 33: continuo.api.v1.PendingActivation.last_failure:type_name -> continuo.api.v1.Failure
+	48, // 34: continuo.api.v1.ListWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
+	49, // 35: continuo.api.v1.ListWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
+	49, // 36: continuo.api.v1.ListWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
+	46, // 37: continuo.api.v1.ListWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
 	14, // 38: continuo.api.v1.ListWorkflowsResponse.workflows:type_name -> continuo.api.v1.WorkflowInfo
-	41, // 39: continuo.api.v1.ListWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	42, // 40: continuo.api.v1.CountWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
-	43, // 41: continuo.api.v1.CountWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
-	43, // 42: continuo.api.v1.CountWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
-	40, // 43: continuo.api.v1.CountWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
-	35, // 44: continuo.api.v1.CountWorkflowsResponse.groups:type_name -> continuo.api.v1.CountWorkflowsResponse.Group
-	41, // 45: continuo.api.v1.CountWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	38, // 46: continuo.api.v1.GetHistoryRequest.wait:type_name -> google.protobuf.Duration
-	36, // 47: continuo.api.v1.GetHistoryResponse.history:type_name -> continuo.api.v1.Payload
-	40, // 48: continuo.api.v1.GetViewRequest.wait_for:type_name -> continuo.api.v1.Token
-	36, // 49: continuo.api.v1.GetViewResponse.value:type_name -> continuo.api.v1.Payload
-	43, // 50: continuo.api.v1.GetViewResponse.updated:type_name -> google.protobuf.Timestamp
-	41, // 51: continuo.api.v1.GetViewResponse.watermark:type_name -> continuo.api.v1.Watermark
-	29, // 52: continuo.api.v1.ListWorkersResponse.workers:type_name -> continuo.api.v1.WorkerInfo
-	43, // 53: continuo.api.v1.WorkerInfo.since:type_name -> google.protobuf.Timestamp
-	32, // 54: continuo.api.v1.ListQueuesResponse.queues:type_name -> continuo.api.v1.QueueInfo
-	42, // 55: continuo.api.v1.CountWorkflowsResponse.Group.status:type_name -> continuo.api.v1.Status
-	0,  // 56: continuo.api.v1.WorkflowService.StartWorkflow:input_type -> continuo.api.v1.StartWorkflowRequest
-	2,  // 57: continuo.api.v1.WorkflowService.SignalWorkflow:input_type -> continuo.api.v1.SignalWorkflowRequest
-	4,  // 58: continuo.api.v1.WorkflowService.CancelWorkflow:input_type -> continuo.api.v1.CancelWorkflowRequest
-	6,  // 59: continuo.api.v1.WorkflowService.TerminateWorkflow:input_type -> continuo.api.v1.TerminateWorkflowRequest
-	8,  // 60: continuo.api.v1.WorkflowService.ReleaseWorkflow:input_type -> continuo.api.v1.ReleaseWorkflowRequest
-	10, // 61: continuo.api.v1.WorkflowService.GetResult:input_type -> continuo.api.v1.GetResultRequest
-	12, // 62: continuo.api.v1.WorkflowService.DescribeWorkflow:input_type -> continuo.api.v1.DescribeWorkflowRequest
-	19, // 63: continuo.api.v1.WorkflowService.ListWorkflows:input_type -> continuo.api.v1.ListWorkflowsRequest
-	21, // 64: continuo.api.v1.WorkflowService.CountWorkflows:input_type -> continuo.api.v1.CountWorkflowsRequest
-	23, // 65: continuo.api.v1.WorkflowService.GetHistory:input_type -> continuo.api.v1.GetHistoryRequest
-	25, // 66: continuo.api.v1.WorkflowService.GetView:input_type -> continuo.api.v1.GetViewRequest
-	27, // 67: continuo.api.v1.WorkflowService.ListWorkers:input_type -> continuo.api.v1.ListWorkersRequest
-	30, // 68: continuo.api.v1.WorkflowService.ListQueues:input_type -> continuo.api.v1.ListQueuesRequest
-	33, // 69: continuo.api.v1.WorkflowService.GetServer:input_type -> continuo.api.v1.GetServerRequest
-	1,  // 70: continuo.api.v1.WorkflowService.StartWorkflow:output_type -> continuo.api.v1.StartWorkflowResponse
-	3,  // 71: continuo.api.v1.WorkflowService.SignalWorkflow:output_type -> continuo.api.v1.SignalWorkflowResponse
-	5,  // 72: continuo.api.v1.WorkflowService.CancelWorkflow:output_type -> continuo.api.v1.CancelWorkflowResponse
-	7,  // 73: continuo.api.v1.WorkflowService.TerminateWorkflow:output_type -> continuo.api.v1.TerminateWorkflowResponse
-	9,  // 74: continuo.api.v1.WorkflowService.ReleaseWorkflow:output_type -> continuo.api.v1.ReleaseWorkflowResponse
-	11, // 75: continuo.api.v1.WorkflowService.GetResult:output_type -> continuo.api.v1.GetResultResponse
-	13, // 76: continuo.api.v1.WorkflowService.DescribeWorkflow:output_type -> continuo.api.v1.DescribeWorkflowResponse
-	20, // 77: continuo.api.v1.WorkflowService.ListWorkflows:output_type -> continuo.api.v1.ListWorkflowsResponse
-	22, // 78: continuo.api.v1.WorkflowService.CountWorkflows:output_type -> continuo.api.v1.CountWorkflowsResponse
-	24, // 79: continuo.api.v1.WorkflowService.GetHistory:output_type -> continuo.api.v1.GetHistoryResponse
-	26, // 80: continuo.api.v1.WorkflowService.GetView:output_type -> continuo.api.v1.GetViewResponse
-	28, // 81: continuo.api.v1.WorkflowService.ListWorkers:output_type -> continuo.api.v1.ListWorkersResponse
-	31, // 82: continuo.api.v1.WorkflowService.ListQueues:output_type -> continuo.api.v1.ListQueuesResponse
-	34, // 83: continuo.api.v1.WorkflowService.GetServer:output_type -> continuo.api.v1.GetServerResponse
-	70, // [70:84] is the sub-list for method output_type
-	56, // [56:70] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	47, // 39: continuo.api.v1.ListWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	48, // 40: continuo.api.v1.CountWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
+	49, // 41: continuo.api.v1.CountWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
+	49, // 42: continuo.api.v1.CountWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
+	46, // 43: continuo.api.v1.CountWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
+	39, // 44: continuo.api.v1.CountWorkflowsResponse.groups:type_name -> continuo.api.v1.CountWorkflowsResponse.Group
+	47, // 45: continuo.api.v1.CountWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	49, // 46: continuo.api.v1.GetTaskStatsRequest.from:type_name -> google.protobuf.Timestamp
+	49, // 47: continuo.api.v1.GetTaskStatsRequest.to:type_name -> google.protobuf.Timestamp
+	44, // 48: continuo.api.v1.GetTaskStatsRequest.every:type_name -> google.protobuf.Duration
+	46, // 49: continuo.api.v1.GetTaskStatsRequest.wait_for:type_name -> continuo.api.v1.Token
+	40, // 50: continuo.api.v1.GetTaskStatsResponse.rows:type_name -> continuo.api.v1.GetTaskStatsResponse.Row
+	47, // 51: continuo.api.v1.GetTaskStatsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	49, // 52: continuo.api.v1.GetTopErrorsRequest.from:type_name -> google.protobuf.Timestamp
+	49, // 53: continuo.api.v1.GetTopErrorsRequest.to:type_name -> google.protobuf.Timestamp
+	46, // 54: continuo.api.v1.GetTopErrorsRequest.wait_for:type_name -> continuo.api.v1.Token
+	41, // 55: continuo.api.v1.GetTopErrorsResponse.rows:type_name -> continuo.api.v1.GetTopErrorsResponse.Row
+	47, // 56: continuo.api.v1.GetTopErrorsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	44, // 57: continuo.api.v1.GetHistoryRequest.wait:type_name -> google.protobuf.Duration
+	42, // 58: continuo.api.v1.GetHistoryResponse.history:type_name -> continuo.api.v1.Payload
+	46, // 59: continuo.api.v1.GetViewRequest.wait_for:type_name -> continuo.api.v1.Token
+	42, // 60: continuo.api.v1.GetViewResponse.value:type_name -> continuo.api.v1.Payload
+	49, // 61: continuo.api.v1.GetViewResponse.updated:type_name -> google.protobuf.Timestamp
+	47, // 62: continuo.api.v1.GetViewResponse.watermark:type_name -> continuo.api.v1.Watermark
+	33, // 63: continuo.api.v1.ListWorkersResponse.workers:type_name -> continuo.api.v1.WorkerInfo
+	49, // 64: continuo.api.v1.WorkerInfo.since:type_name -> google.protobuf.Timestamp
+	36, // 65: continuo.api.v1.ListQueuesResponse.queues:type_name -> continuo.api.v1.QueueInfo
+	48, // 66: continuo.api.v1.CountWorkflowsResponse.Group.status:type_name -> continuo.api.v1.Status
+	49, // 67: continuo.api.v1.GetTaskStatsResponse.Row.start:type_name -> google.protobuf.Timestamp
+	44, // 68: continuo.api.v1.GetTaskStatsResponse.Row.mean:type_name -> google.protobuf.Duration
+	44, // 69: continuo.api.v1.GetTaskStatsResponse.Row.p50:type_name -> google.protobuf.Duration
+	44, // 70: continuo.api.v1.GetTaskStatsResponse.Row.p95:type_name -> google.protobuf.Duration
+	44, // 71: continuo.api.v1.GetTaskStatsResponse.Row.p99:type_name -> google.protobuf.Duration
+	44, // 72: continuo.api.v1.GetTaskStatsResponse.Row.max:type_name -> google.protobuf.Duration
+	49, // 73: continuo.api.v1.GetTopErrorsResponse.Row.last:type_name -> google.protobuf.Timestamp
+	0,  // 74: continuo.api.v1.WorkflowService.StartWorkflow:input_type -> continuo.api.v1.StartWorkflowRequest
+	2,  // 75: continuo.api.v1.WorkflowService.SignalWorkflow:input_type -> continuo.api.v1.SignalWorkflowRequest
+	4,  // 76: continuo.api.v1.WorkflowService.CancelWorkflow:input_type -> continuo.api.v1.CancelWorkflowRequest
+	6,  // 77: continuo.api.v1.WorkflowService.TerminateWorkflow:input_type -> continuo.api.v1.TerminateWorkflowRequest
+	8,  // 78: continuo.api.v1.WorkflowService.ReleaseWorkflow:input_type -> continuo.api.v1.ReleaseWorkflowRequest
+	10, // 79: continuo.api.v1.WorkflowService.GetResult:input_type -> continuo.api.v1.GetResultRequest
+	12, // 80: continuo.api.v1.WorkflowService.DescribeWorkflow:input_type -> continuo.api.v1.DescribeWorkflowRequest
+	19, // 81: continuo.api.v1.WorkflowService.ListWorkflows:input_type -> continuo.api.v1.ListWorkflowsRequest
+	21, // 82: continuo.api.v1.WorkflowService.CountWorkflows:input_type -> continuo.api.v1.CountWorkflowsRequest
+	23, // 83: continuo.api.v1.WorkflowService.GetTaskStats:input_type -> continuo.api.v1.GetTaskStatsRequest
+	25, // 84: continuo.api.v1.WorkflowService.GetTopErrors:input_type -> continuo.api.v1.GetTopErrorsRequest
+	27, // 85: continuo.api.v1.WorkflowService.GetHistory:input_type -> continuo.api.v1.GetHistoryRequest
+	29, // 86: continuo.api.v1.WorkflowService.GetView:input_type -> continuo.api.v1.GetViewRequest
+	31, // 87: continuo.api.v1.WorkflowService.ListWorkers:input_type -> continuo.api.v1.ListWorkersRequest
+	34, // 88: continuo.api.v1.WorkflowService.ListQueues:input_type -> continuo.api.v1.ListQueuesRequest
+	37, // 89: continuo.api.v1.WorkflowService.GetServer:input_type -> continuo.api.v1.GetServerRequest
+	1,  // 90: continuo.api.v1.WorkflowService.StartWorkflow:output_type -> continuo.api.v1.StartWorkflowResponse
+	3,  // 91: continuo.api.v1.WorkflowService.SignalWorkflow:output_type -> continuo.api.v1.SignalWorkflowResponse
+	5,  // 92: continuo.api.v1.WorkflowService.CancelWorkflow:output_type -> continuo.api.v1.CancelWorkflowResponse
+	7,  // 93: continuo.api.v1.WorkflowService.TerminateWorkflow:output_type -> continuo.api.v1.TerminateWorkflowResponse
+	9,  // 94: continuo.api.v1.WorkflowService.ReleaseWorkflow:output_type -> continuo.api.v1.ReleaseWorkflowResponse
+	11, // 95: continuo.api.v1.WorkflowService.GetResult:output_type -> continuo.api.v1.GetResultResponse
+	13, // 96: continuo.api.v1.WorkflowService.DescribeWorkflow:output_type -> continuo.api.v1.DescribeWorkflowResponse
+	20, // 97: continuo.api.v1.WorkflowService.ListWorkflows:output_type -> continuo.api.v1.ListWorkflowsResponse
+	22, // 98: continuo.api.v1.WorkflowService.CountWorkflows:output_type -> continuo.api.v1.CountWorkflowsResponse
+	24, // 99: continuo.api.v1.WorkflowService.GetTaskStats:output_type -> continuo.api.v1.GetTaskStatsResponse
+	26, // 100: continuo.api.v1.WorkflowService.GetTopErrors:output_type -> continuo.api.v1.GetTopErrorsResponse
+	28, // 101: continuo.api.v1.WorkflowService.GetHistory:output_type -> continuo.api.v1.GetHistoryResponse
+	30, // 102: continuo.api.v1.WorkflowService.GetView:output_type -> continuo.api.v1.GetViewResponse
+	32, // 103: continuo.api.v1.WorkflowService.ListWorkers:output_type -> continuo.api.v1.ListWorkersResponse
+	35, // 104: continuo.api.v1.WorkflowService.ListQueues:output_type -> continuo.api.v1.ListQueuesResponse
+	38, // 105: continuo.api.v1.WorkflowService.GetServer:output_type -> continuo.api.v1.GetServerResponse
+	90, // [90:106] is the sub-list for method output_type
+	74, // [74:90] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_continuo_api_v1_workflow_proto_init() }
@@ -3117,7 +3718,7 @@ func file_continuo_api_v1_workflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_continuo_api_v1_workflow_proto_rawDesc), len(file_continuo_api_v1_workflow_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

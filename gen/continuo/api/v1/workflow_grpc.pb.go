@@ -28,6 +28,8 @@ const (
 	WorkflowService_DescribeWorkflow_FullMethodName  = "/continuo.api.v1.WorkflowService/DescribeWorkflow"
 	WorkflowService_ListWorkflows_FullMethodName     = "/continuo.api.v1.WorkflowService/ListWorkflows"
 	WorkflowService_CountWorkflows_FullMethodName    = "/continuo.api.v1.WorkflowService/CountWorkflows"
+	WorkflowService_GetTaskStats_FullMethodName      = "/continuo.api.v1.WorkflowService/GetTaskStats"
+	WorkflowService_GetTopErrors_FullMethodName      = "/continuo.api.v1.WorkflowService/GetTopErrors"
 	WorkflowService_GetHistory_FullMethodName        = "/continuo.api.v1.WorkflowService/GetHistory"
 	WorkflowService_GetView_FullMethodName           = "/continuo.api.v1.WorkflowService/GetView"
 	WorkflowService_ListWorkers_FullMethodName       = "/continuo.api.v1.WorkflowService/ListWorkers"
@@ -61,6 +63,10 @@ type WorkflowServiceClient interface {
 	ListWorkflows(ctx context.Context, in *ListWorkflowsRequest, opts ...grpc.CallOption) (*ListWorkflowsResponse, error)
 	// CountWorkflows counts runs by type and status.
 	CountWorkflows(ctx context.Context, in *CountWorkflowsRequest, opts ...grpc.CallOption) (*CountWorkflowsResponse, error)
+	// GetTaskStats tells what became of tasks, by workflow type and task, in spans of time.
+	GetTaskStats(ctx context.Context, in *GetTaskStatsRequest, opts ...grpc.CallOption) (*GetTaskStatsResponse, error)
+	// GetTopErrors returns the most frequent kinds of failures.
+	GetTopErrors(ctx context.Context, in *GetTopErrorsRequest, opts ...grpc.CallOption) (*GetTopErrorsResponse, error)
 	// GetHistory returns events of a run, from the archive and the log.
 	GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error)
 	// GetView returns state that a run has published.
@@ -171,6 +177,26 @@ func (c *workflowServiceClient) CountWorkflows(ctx context.Context, in *CountWor
 	return out, nil
 }
 
+func (c *workflowServiceClient) GetTaskStats(ctx context.Context, in *GetTaskStatsRequest, opts ...grpc.CallOption) (*GetTaskStatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTaskStatsResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_GetTaskStats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workflowServiceClient) GetTopErrors(ctx context.Context, in *GetTopErrorsRequest, opts ...grpc.CallOption) (*GetTopErrorsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTopErrorsResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_GetTopErrors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workflowServiceClient) GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetHistoryResponse)
@@ -247,6 +273,10 @@ type WorkflowServiceServer interface {
 	ListWorkflows(context.Context, *ListWorkflowsRequest) (*ListWorkflowsResponse, error)
 	// CountWorkflows counts runs by type and status.
 	CountWorkflows(context.Context, *CountWorkflowsRequest) (*CountWorkflowsResponse, error)
+	// GetTaskStats tells what became of tasks, by workflow type and task, in spans of time.
+	GetTaskStats(context.Context, *GetTaskStatsRequest) (*GetTaskStatsResponse, error)
+	// GetTopErrors returns the most frequent kinds of failures.
+	GetTopErrors(context.Context, *GetTopErrorsRequest) (*GetTopErrorsResponse, error)
 	// GetHistory returns events of a run, from the archive and the log.
 	GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error)
 	// GetView returns state that a run has published.
@@ -293,6 +323,12 @@ func (UnimplementedWorkflowServiceServer) ListWorkflows(context.Context, *ListWo
 }
 func (UnimplementedWorkflowServiceServer) CountWorkflows(context.Context, *CountWorkflowsRequest) (*CountWorkflowsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CountWorkflows not implemented")
+}
+func (UnimplementedWorkflowServiceServer) GetTaskStats(context.Context, *GetTaskStatsRequest) (*GetTaskStatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTaskStats not implemented")
+}
+func (UnimplementedWorkflowServiceServer) GetTopErrors(context.Context, *GetTopErrorsRequest) (*GetTopErrorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTopErrors not implemented")
 }
 func (UnimplementedWorkflowServiceServer) GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHistory not implemented")
@@ -492,6 +528,42 @@ func _WorkflowService_CountWorkflows_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkflowService_GetTaskStats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTaskStatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).GetTaskStats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_GetTaskStats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).GetTaskStats(ctx, req.(*GetTaskStatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkflowService_GetTopErrors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTopErrorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).GetTopErrors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_GetTopErrors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).GetTopErrors(ctx, req.(*GetTopErrorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkflowService_GetHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHistoryRequest)
 	if err := dec(in); err != nil {
@@ -624,6 +696,14 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CountWorkflows",
 			Handler:    _WorkflowService_CountWorkflows_Handler,
+		},
+		{
+			MethodName: "GetTaskStats",
+			Handler:    _WorkflowService_GetTaskStats_Handler,
+		},
+		{
+			MethodName: "GetTopErrors",
+			Handler:    _WorkflowService_GetTopErrors_Handler,
 		},
 		{
 			MethodName: "GetHistory",
