@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,14 +37,8 @@ func (e *statusError) Error() string {
 
 // is reports whether an error is an answer with one of these statuses.
 func is(err error, statuses ...int) bool {
-	if e, ok := errors.AsType[*statusError](err); ok {
-		for _, s := range statuses {
-			if e.status == s {
-				return true
-			}
-		}
-	}
-	return false
+	e, ok := errors.AsType[*statusError](err)
+	return ok && slices.Contains(statuses, e.status)
 }
 
 func forbidden(err error) bool { return is(err, http.StatusUnauthorized, http.StatusForbidden) }

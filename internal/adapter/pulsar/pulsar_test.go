@@ -30,7 +30,7 @@ func fresh(s *server.Server) pulsar.Options {
 	}
 }
 
-func open(t *testing.T, o pulsar.Options) *pulsar.Log {
+func open(t testing.TB, o pulsar.Options) *pulsar.Log {
 	t.Helper()
 	l, err := pulsar.Open(t.Context(), o)
 	if err != nil {

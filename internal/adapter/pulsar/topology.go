@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/apache/pulsar-client-go/pulsar"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -243,13 +242,13 @@ func (t *topology) topics(ctx context.Context) error {
 	for _, topic := range brokerlog.Topics() {
 		about := fmt.Sprintf("topic persistent://%s/%s/%s", l.options.Tenant, l.options.Namespace, topic)
 		path := fmt.Sprintf("persistent/%s/%s/%s/partitions", l.options.Tenant, l.options.Namespace, topic)
-		var is_ partitionedTopic
-		_, err := l.admin.do(ctx, http.MethodGet, path, nil, &is_)
-		if (is(err, http.StatusNotFound) || err == nil && is_.Partitions == 0) && t.create {
+		var made partitionedTopic
+		_, err := l.admin.do(ctx, http.MethodGet, path, nil, &made)
+		if (is(err, http.StatusNotFound) || err == nil && made.Partitions == 0) && t.create {
 			n := l.partitionsOr(DefaultPartitions)
-			is_ = partitionedTopic{n, map[string]string{partitionsProperty: strconv.Itoa(n)}}
-			if _, err = l.admin.do(ctx, http.MethodPut, path, is_, nil); is(err, http.StatusConflict) {
-				_, err = l.admin.do(ctx, http.MethodGet, path, nil, &is_)
+			made = partitionedTopic{n, map[string]string{partitionsProperty: strconv.Itoa(n)}}
+			if _, err = l.admin.do(ctx, http.MethodPut, path, made, nil); is(err, http.StatusConflict) {
+				_, err = l.admin.do(ctx, http.MethodGet, path, nil, &made)
 			}
 		}
 		switch {
@@ -257,23 +256,27 @@ func (t *topology) topics(ctx context.Context) error {
 			t.add(missing(err, about, "create it or look at it", "Grant produce and consume on the namespace with: pulsar-admin namespaces grant-permission --actions produce,consume --role ROLE "+
 				l.options.Tenant+"/"+l.options.Namespace+", and let an administrator run: continuo pulsar setup"))
 			return nil
-		case is(err, http.StatusNotFound), err == nil && is_.Partitions == 0:
+		case is(err, http.StatusNotFound), err == nil && made.Partitions == 0:
 			t.add(Finding{Fatal: true, About: about, What: "it does not exist", Fix: "Create everything with: continuo pulsar setup"})
 			return nil
 		case err != nil:
 			return err
 		}
-		if recorded := is_.Properties[partitionsProperty]; recorded != "" && recorded != strconv.Itoa(is_.Partitions) {
-			t.add(Finding{Fatal: true, About: about, What: fmt.Sprintf("it has %d partitions and was made with %s; somebody changed that, and now keys are in other partitions than before", is_.Partitions, recorded),
-				Fix: "Partitions cannot be changed. Use another namespace, or restore this one"})
+		if recorded := made.Properties[partitionsProperty]; recorded != "" && recorded != strconv.Itoa(made.Partitions) {
+			t.add(Finding{
+				Fatal: true, About: about, What: fmt.Sprintf("it has %d partitions and was made with %s; somebody changed that, and now keys are in other partitions than before", made.Partitions, recorded),
+				Fix: "Partitions cannot be changed. Use another namespace, or restore this one",
+			})
 			return nil
 		}
-		if want := l.partitionsOr(is_.Partitions); want != is_.Partitions {
-			t.add(Finding{Fatal: true, About: about, What: fmt.Sprintf("it has %d partitions, and %d are asked for", is_.Partitions, want),
-				Fix: fmt.Sprintf("Ask for %d, or for no number; partitions cannot be changed. Another number needs another namespace", is_.Partitions)})
+		if want := l.partitionsOr(made.Partitions); want != made.Partitions {
+			t.add(Finding{
+				Fatal: true, About: about, What: fmt.Sprintf("it has %d partitions, and %d are asked for", made.Partitions, want),
+				Fix: fmt.Sprintf("Ask for %d, or for no number; partitions cannot be changed. Another number needs another namespace", made.Partitions),
+			})
 			return nil
 		}
-		l.options.Partitions = is_.Partitions
+		l.options.Partitions = made.Partitions
 	}
 	return nil
 }
@@ -293,8 +296,10 @@ func (t *topology) connection(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("connection to the broker: %w", translate(err))
 	case len(known) != t.log.options.Partitions:
-		t.add(Finding{Fatal: true, About: "broker URL " + t.log.options.URL, What: fmt.Sprintf("there %s has %d partitions, and %d at the admin URL %s", name, len(known), t.log.options.Partitions, t.log.options.AdminURL),
-			Fix: "Are they two clusters? Both URLs have to lead to the same one"})
+		t.add(Finding{
+			Fatal: true, About: "broker URL " + t.log.options.URL, What: fmt.Sprintf("there %s has %d partitions, and %d at the admin URL %s", name, len(known), t.log.options.Partitions, t.log.options.AdminURL),
+			Fix: "Are they two clusters? Both URLs have to lead to the same one",
+		})
 	}
 	return nil
 }
@@ -337,8 +342,10 @@ func (t *topology) partition(ctx context.Context, topic brokerlog.Topic, p event
 				if state.Entries > 0 {
 					what += " although the log has messages: some may be gone"
 				}
-				return &Finding{Fatal: true, About: about, What: what,
-					Fix: "Was it deleted? If the log is whole, create it with: pulsar-admin topics create-subscription -s " + baseSubscription + " -m earliest " + l.topicName(topic, p)}, nil
+				return &Finding{
+					Fatal: true, About: about, What: what,
+					Fix: "Was it deleted? If the log is whole, create it with: pulsar-admin topics create-subscription -s " + baseSubscription + " -m earliest " + l.topicName(topic, p),
+				}, nil
 			}
 			first := messageID{Ledger: -1, Entry: -1, Partition: -1}
 			_, err = l.admin.do(ctx, http.MethodPut, subscriptionPath(l.partitionPath(topic, p), baseSubscription), first, nil)

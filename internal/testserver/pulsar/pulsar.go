@@ -85,7 +85,7 @@ var shared struct {
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
 	shared.once.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "pulsar-"); shared.err == nil {
+		if shared.dir, shared.err = os.MkdirTemp("", "pulsar-"); shared.err == nil { //nolint:usetesting // it outlives the test
 			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
 		}
 	})
@@ -183,9 +183,9 @@ func (s *Server) Restart(ctx context.Context) error {
 		select {
 		case <-every.C:
 		case <-process.Gone():
-			return fmt.Errorf("Pulsar ended before it was ready: %w\n%s", process.Err(), s.logEnd())
+			return fmt.Errorf("the Pulsar process ended before it was ready: %w\n%s", process.Err(), s.logEnd())
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("Pulsar is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
+			return errors.Join(fmt.Errorf("the Pulsar process is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
 		}
 	}
 	return nil
@@ -249,7 +249,7 @@ func (s *Server) Stop() error {
 	case <-process.Gone(): // with exit code 143, which says no more than that it was asked to
 		return nil
 	case <-time.After(30 * time.Second): //nolint:forbidigo // of a real process
-		return errors.Join(errors.New("Pulsar did not end within 30 s of SIGTERM and was killed"), process.Kill())
+		return errors.Join(errors.New("the Pulsar process did not end within 30 s of SIGTERM and was killed"), process.Kill())
 	}
 }
 
