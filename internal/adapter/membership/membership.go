@@ -121,11 +121,18 @@ func (m *Membership) Leave() {
 // Self returns the random number of this process.
 func (m *Membership) Self() presence.Process { return m.self }
 
-// Present returns who is there.
+// Present returns who of the same role is there.
 func (m *Membership) Present() []presence.Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.view.Present()
+}
+
+// Everybody returns who is there in any role, and how many own announcements came back: the only time that is measured.
+func (m *Membership) Everybody() (heard uint64, all []presence.Member) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.view.Heard(), m.view.All()
 }
 
 // Changed returns a channel that is closed when somebody has spoken next.

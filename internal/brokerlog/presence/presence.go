@@ -50,11 +50,12 @@ type Announcement struct {
 // Member is another process, or this one, as it is known.
 type Member struct {
 	Process Process
+	Role    string
 	Name    string
 	Works   []events.Partition
 }
 
-// View is what one process knows of those of its role.
+// View is what one process knows of the others. It shares partitions with those of its role.
 type View struct {
 	self    Process
 	role    string
@@ -72,11 +73,9 @@ func NewView(self Process, role string) *View {
 	return &View{self: self, role: role, members: map[Process]*member{}}
 }
 
-// Read takes the next announcement of the log. Fresh says that its process was not known, so that it should be answered.
+// Read takes the next announcement of the log. Fresh says that its process has this one's role and was not known, so that it
+// should be answered.
 func (v *View) Read(a Announcement) (fresh bool) {
-	if a.Role != v.role {
-		return false
-	}
 	if a.Process == v.self {
 		v.own = max(v.own, a.N)
 		v.forget()
@@ -88,7 +87,7 @@ func (v *View) Read(a Announcement) (fresh bool) {
 	case m == nil && len(v.members) >= MaxMembers:
 		return false
 	}
-	fresh = m == nil && a.Process != v.self
+	fresh = m == nil && a.Process != v.self && a.Role == v.role
 	v.members[a.Process] = &member{said: a, heard: v.own}
 	return fresh
 }
@@ -106,15 +105,26 @@ func (v *View) present(m *member) bool {
 	return !m.said.Leaving && (m.said.Process == v.self || v.own-m.heard < Silence)
 }
 
+// peer reports whether a process is there and has the same role.
+func (v *View) peer(m *member) bool { return m.said.Role == v.role && v.present(m) }
+
 // Settled reports whether this process has heard whoever is there.
 func (v *View) Settled() bool { return v.own >= Settled }
 
-// Present returns who is there, by rising process.
-func (v *View) Present() []Member {
+// Heard returns how many own announcements came back.
+func (v *View) Heard() uint64 { return v.own }
+
+// Present returns who of the same role is there, by rising process.
+func (v *View) Present() []Member { return v.list(v.peer) }
+
+// All returns who is there in any role, by rising process.
+func (v *View) All() []Member { return v.list(v.present) }
+
+func (v *View) list(wanted func(*member) bool) []Member {
 	var all []Member
 	for _, m := range v.members { //sorted: they are sorted below
-		if v.present(m) {
-			all = append(all, Member{m.said.Process, m.said.Name, m.said.Works})
+		if wanted(m) {
+			all = append(all, Member{m.said.Process, m.said.Role, m.said.Name, m.said.Works})
 		}
 	}
 	slices.SortFunc(all, func(a, b Member) int { return cmp.Compare(a.Process, b.Process) })
@@ -128,7 +138,7 @@ func (v *View) Owner(p events.Partition) (Process, bool) {
 	var most uint64
 	found := false
 	for id, m := range v.members { //sorted: the greatest is found in any order
-		if !v.present(m) {
+		if !v.peer(m) {
 			continue
 		}
 		if score := mix(uint64(id), uint64(p)); !found || score > most || score == most && id < best {
@@ -147,7 +157,7 @@ func (v *View) Mine(p events.Partition) bool {
 // Busy reports whether another process that is there says that it works on a partition.
 func (v *View) Busy(p events.Partition) bool {
 	for id, m := range v.members { //sorted: one is enough
-		if id != v.self && v.present(m) && slices.Contains(m.said.Works, p) {
+		if id != v.self && v.peer(m) && slices.Contains(m.said.Works, p) {
 			return true
 		}
 	}

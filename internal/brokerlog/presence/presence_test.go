@@ -138,6 +138,14 @@ func TestNobodyWorksBeforeHeKnowsTheOthers(t *testing.T) {
 	if v.Read(presence.Announcement{Process: 3, Role: "scheduler", N: 1}) || len(v.Present()) != 2 {
 		t.Error("a process of another role counts")
 	}
+	if all := v.All(); len(all) != 3 || all[2].Role != "scheduler" || v.Heard() != presence.Settled {
+		t.Errorf("%+v are there in any role", all)
+	}
+	for p := range events.Partition(16) {
+		if owner, _ := v.Owner(p); owner == 3 {
+			t.Errorf("partition %d goes to a process of another role", p)
+		}
+	}
 	v.Read(presence.Announcement{Process: 2, Role: "engine", N: 2, Leaving: true})
 	if len(v.Present()) != 2 {
 		t.Error("a repeated announcement counts")
