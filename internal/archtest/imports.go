@@ -156,7 +156,7 @@ var importTable = []row{
 	adapterRow("sqlite", "modernc.org/sqlite/..."),
 	adapterRow("clickhouse", "github.com/ClickHouse/clickhouse-go/v2/...", "github.com/google/uuid"),
 	adapterRow("brokerjournal", "internal/brokerlog", "internal/brokerlog/fold"),
-	adapterRow("brokerinbox", "internal/brokerlog", "internal/brokerlog/fold"),
+	adapterRow("brokerinbox", "internal/brokerlog", "internal/brokerlog/fold", "internal/brokerlog/presence"),
 	adapterRow("membership", "internal/brokerlog", "internal/brokerlog/presence"),
 	adapterRow("pulsar", "internal/brokerlog", "internal/brokerlog/fold", "github.com/apache/pulsar-client-go/...",
 		"github.com/prometheus/client_golang/prometheus", "golang.org/x/sync/..."),
