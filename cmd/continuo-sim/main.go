@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
 	"time"
@@ -21,14 +20,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/sim"
 )
 
-// heapBytes is how much memory is filled before it is collected, as far as what lives leaves room: more of it than the
-// processor's caches have makes seeds slower again.
-const heapBytes = 1 << 28
-
 func main() {
-	hugePages(heapBytes)
-	debug.SetGCPercent(1500) // seeds are short-lived: memory is cheaper than collecting it
-	debug.SetMemoryLimit(heapBytes)
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, "usage: continuo-sim run|seed|verify|mutants [flags]; -h after a command lists its flags")
 		os.Exit(2)
@@ -83,6 +75,7 @@ func run(args []string, out io.Writer) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	prepare(*workers)
 	runtime.GOMAXPROCS(min(max(*workers, 1), runtime.GOMAXPROCS(0))) // an idle processor costs time, too: it looks for work
 	began, spent := time.Now(), cpu()
 	campaign := sim.Campaign{From: *from, Seeds: *seeds, For: *bound, Parallel: *workers, Options: o}
@@ -111,6 +104,7 @@ func seed(args []string, out io.Writer) error {
 	if *verbose {
 		o.Trace = func(line string) { fmt.Fprintln(out, line) }
 	}
+	prepare(1)
 	r := sim.Run(*n, o)
 	for _, v := range r.Violations {
 		fmt.Fprintf(out, "violation: %s\n", v)
@@ -130,6 +124,7 @@ func verify(args []string, out io.Writer) error {
 	want := flags.String("want", "", "the hash that another build or machine had")
 	each := flags.Bool("each", false, "show the hash of every seed")
 	_ = flags.Parse(args) // it exits
+	prepare(1)
 	campaign := sim.Campaign{From: *from, Seeds: *seeds}
 	if *each {
 		campaign.Each = func(r sim.Result) { fmt.Fprintf(out, "%d %016x %d\n", r.Seed, r.Hash, r.Steps) }

@@ -35,6 +35,7 @@ func mutants(args []string, out io.Writer) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("mutants takes no %q, only flags: -only %s", flags.Arg(0), flags.Arg(0))
 	case *seek > 0:
+		prepare(1)
 		return seekMutant(out, *first, *seeds, *seek)
 	case *list:
 		for _, m := range mutant.Catalogue() {
