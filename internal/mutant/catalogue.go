@@ -302,4 +302,24 @@ var catalogue = [...]Mutant{
 		FrameChecksumIgnored, "frame-checksum-ignored", "The checksum of a message is not compared.",
 		"internal/brokerlog/fold/bytes.go", "damage is detected, never read",
 	},
+	{
+		ReplacedSegmentDeletedEarly, "replaced-segment-deleted-early", "A segment is deleted with the first manifest that does without it.",
+		"internal/adapter/segments/owned.go", "what a later owner reads is there",
+	},
+	{
+		LeftoversDeletedAtOnce, "leftovers-deleted-at-once", "An owner deletes what it finds left before it knows that it has no successor.",
+		"internal/adapter/segments/owned.go", "what a later owner reads is there",
+	},
+	{
+		DeletionDroppedEarly, "deletion-dropped-early", "A merge drops deletions though older layers have what they delete.",
+		"internal/adapter/segments/merge.go", "rows are the fold of the log",
+	},
+	{
+		CheckpointWithoutHistories, "checkpoint-without-histories", "A checkpoint is durable before the histories below it.",
+		"internal/adapter/segments/owned.go", "what is trimmed is in the archive",
+	},
+	{
+		FailedWriteForgotten, "failed-write-forgotten", "After a write that failed the partition goes on without reading its checkpoint.",
+		"internal/adapter/segments/owned.go", "an unknown outcome ends the ownership",
+	},
 }

@@ -115,4 +115,12 @@ const (
 	CheckpointForgetsBroken
 	CheckpointForgetsTaken
 	FrameChecksumIgnored
+
+	// internal/adapter/segments: rows and histories in a store of objects.
+
+	ReplacedSegmentDeletedEarly
+	LeftoversDeletedAtOnce
+	DeletionDroppedEarly
+	CheckpointWithoutHistories
+	FailedWriteForgotten
 )

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/continuo-dev/continuo/internal/mutant"
 )
 
 // minMerge is how many layers are merged at least.
@@ -64,7 +66,7 @@ func (o *owned) mergeThose(ctx context.Context, m *merging) (bool, error) {
 		case m.histories && dead != nil && len(key) > len(dead) && string(key[:len(dead)]) == string(dead):
 			return true, nil
 		}
-		if deleted && m.last {
+		if deleted && (m.last || mutant.On(mutant.DeletionDroppedEarly)) {
 			return true, nil
 		}
 		return true, b.add(key, value, deleted)

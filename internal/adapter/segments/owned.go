@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/continuo-dev/continuo/internal/journal"
+	"github.com/continuo-dev/continuo/internal/mutant"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -116,7 +117,11 @@ func (o *owned) begin(ctx context.Context) error {
 	inUse := map[string]bool{}
 	v.segments(func(s *segment) { inUse[s.name] = true })
 	for _, name := range names {
-		if !inUse[name] {
+		switch {
+		case inUse[name]:
+		case mutant.On(mutant.LeftoversDeletedAtOnce):
+			o.due = append(o.due, name)
+		default:
 			o.obsolete = append(o.obsolete, obsolete{name, 1})
 		}
 	}
@@ -167,7 +172,7 @@ func (o *owned) write(ctx context.Context, rows []row, checkpoint *runstore.Chec
 		return fmt.Errorf("a checkpoint at %d cannot follow the one at %d in partition %d", checkpoint.Next, o.version.next, o.id)
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && !mutant.On(mutant.FailedWriteForgotten) {
 			o.failed = err
 		}
 	}()
@@ -188,8 +193,10 @@ func (o *owned) write(ctx context.Context, rows []row, checkpoint *runstore.Chec
 	if checkpoint == nil {
 		return nil
 	}
-	if err := o.spillHistories(ctx); err != nil {
-		return err
+	if !mutant.On(mutant.CheckpointWithoutHistories) {
+		if err := o.spillHistories(ctx); err != nil {
+			return err
+		}
 	}
 	return o.publish(ctx, checkpoint)
 }
@@ -252,7 +259,7 @@ func (o *owned) release() {
 		o.manifests = slices.Clone(o.manifests[n:])
 	}
 	o.obsolete = slices.DeleteFunc(o.obsolete, func(s obsolete) bool {
-		over := s.since < o.written
+		over := s.since < o.written || mutant.On(mutant.ReplacedSegmentDeletedEarly)
 		if over {
 			o.due = append(o.due, s.name)
 		}
