@@ -168,7 +168,6 @@ func (m *Model) deletePurged(ctx context.Context) error {
 	}
 	for _, statement := range []string{
 		"DELETE FROM history WHERE (namespace, workflow_id, run_id) IN (SELECT namespace, workflow_id, run_id FROM purged)",
-		"DELETE FROM errors WHERE (namespace, workflow_id, run_id) IN (SELECT namespace, workflow_id, run_id FROM purged)",
 		"TRUNCATE TABLE purged",
 	} {
 		if err := m.conn.Exec(ctx, statement); err != nil {

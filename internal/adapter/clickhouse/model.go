@@ -1,12 +1,13 @@
 // Package clickhouse keeps the read model in a database of ClickHouse, for many runs and for questions in SQL.
 //
 // ClickHouse has no transactions over tables, so exactness comes from what is written. Every row says of itself what it
-// includes: the state of a run up to a version, the steps of a minute up to a position. Of several such rows the one that includes most
-// wins, whatever came first. A batch that broke off anywhere is therefore mended by writing any batch that begins at the
-// recorded positions, which are written last; before it the range in hand is recorded, so that what was begun is known
-// after a crash. Readers may see a batch in part while it is written.
+// includes: the state of a run up to a version, the steps of a minute up to a position. Of several such rows the one that
+// includes most wins, whatever came first. A batch that broke off anywhere is therefore mended by writing any batch that
+// begins at the recorded positions, which are written last; before it the range in hand is recorded, so that what was begun
+// is known after a crash. Readers may see a batch in part while it is written.
 //
-// One process writes at a time.
+// One process writes at a time. A second one, as when the first was taken for dead, does no harm once the model has a
+// position.
 package clickhouse
 
 import (

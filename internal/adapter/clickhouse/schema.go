@@ -69,7 +69,7 @@ var migrations = []migration{
 			partition UInt16, seq UInt64 CODEC(DoubleDelta, ZSTD(1)), event LowCardinality(String), time DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
 			type LowCardinality(String), name LowCardinality(String), step UInt64, attempt UInt32, took_us Int64,
 			payload String CODEC(ZSTD(3)), encoding LowCardinality(String), blob String, error_code LowCardinality(String), error String CODEC(ZSTD(3)),
-			INDEX by_seq seq TYPE minmax GRANULARITY 1
+			INDEX by_seq seq TYPE minmax GRANULARITY 1, INDEX by_error lower(error) TYPE ngrambf_v1(4, 4096, 2, 0) GRANULARITY 1
 		) ENGINE = ReplacingMergeTree PARTITION BY toMonday(toDate(time)) ORDER BY (namespace, workflow_id, run_id, number)
 		TTL toDateTime(time) + INTERVAL 90 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
 		// What became of the tasks of a minute, by partition of the log. A row counts all outcomes before next; of two rows of a key the
@@ -79,12 +79,11 @@ var migrations = []migration{
 			done UInt64, failed UInt64, retried UInt64, sum_us Int64, max_us Int64, sketch Map(UInt16, UInt64), next UInt64, total UInt64
 		) ENGINE = ReplacingMergeTree(total) PARTITION BY toYYYYMM(minute) ORDER BY (namespace, minute, type, task, partition)
 		TTL minute + INTERVAL 400 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
-		// Every failure, by the event it is in.
+		// Every failure, by the event it is in, with its kind instead of its message: it outlives its run.
 		`CREATE TABLE IF NOT EXISTS errors (
 			namespace LowCardinality(String), time DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)), workflow_id String CODEC(ZSTD(1)), run_id UUID, number UInt64,
 			place LowCardinality(String), type LowCardinality(String), name LowCardinality(String), code LowCardinality(String),
-			kind String CODEC(ZSTD(1)), message String CODEC(ZSTD(3)),
-			INDEX by_message lower(message) TYPE ngrambf_v1(4, 4096, 2, 0) GRANULARITY 1
+			kind String CODEC(ZSTD(1))
 		) ENGINE = ReplacingMergeTree PARTITION BY toMonday(toDate(time)) ORDER BY (namespace, toStartOfHour(time), workflow_id, run_id, number)
 		TTL toDateTime(time) + INTERVAL 90 DAY DELETE SETTINGS ttl_only_drop_parts = 1, ` + durable,
 		// Runs whose history is to be deleted: many at a time, because that rewrites parts.

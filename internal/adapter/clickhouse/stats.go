@@ -156,7 +156,7 @@ func (m *Model) loadSteps(ctx context.Context, outcomes []row.Outcome) error {
 
 // writeErrors writes failures, each with the event it is in as its key.
 func (m *Model) writeErrors(ctx context.Context, outcomes []row.Outcome, token string) error {
-	var namespace, workflow, place, of, name, code, kind, message []string
+	var namespace, workflow, place, of, name, code, kind []string
 	var run []uuid.UUID
 	var times []time.Time
 	var number []uint64
@@ -168,7 +168,7 @@ func (m *Model) writeErrors(ctx context.Context, outcomes []row.Outcome, token s
 		namespace, workflow, run = append(namespace, string(o.Namespace)), append(workflow, string(o.WorkflowID)), append(run, uuid.UUID(o.RunID))
 		number, times = append(number, uint64(o.Number)), append(times, timeOf(o.Time))
 		place, of, name = append(place, o.Kind.String()), append(of, string(o.Type)), append(name, string(o.Name))
-		code, kind, message = append(code, o.Failure.Code), append(kind, row.Fingerprint(o.Failure.Message)), append(message, o.Failure.Message)
+		code, kind = append(code, o.Failure.Code), append(kind, row.Fingerprint(o.Failure.Message))
 	}
 	return m.insert(ctx, "errors", token, []column{
 		{"namespace", symbol, namespace},
@@ -181,7 +181,6 @@ func (m *Model) writeErrors(ctx context.Context, outcomes []row.Outcome, token s
 		{"name", symbol, name},
 		{"code", symbol, code},
 		{"kind", text, kind},
-		{"message", text, message},
 	})
 }
 

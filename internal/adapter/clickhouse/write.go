@@ -53,22 +53,24 @@ func rankOf(lives uint64, version events.EventNumber) uint64 {
 	return lives<<versionBits | min(uint64(version), maxVersion-1)
 }
 
-// claim reads how far the model is, once and after a write that broke off. A model that has no positions when it is begun
-// with may hold what is left of a reset or of a building that broke off: it is emptied.
+// claim reads how far the model is. A model that nothing was ever written to may hold what is left of a reset or of a
+// building that broke off: it is emptied when the writer begins. When a write broke off, or somebody else has written, nothing that is
+// remembered of the tables holds any more.
 func (m *Model) claim(ctx context.Context) error {
 	w := &m.writer
-	if w.claimed && !w.unsure {
-		return nil
-	}
 	at, err := m.readPositions(ctx)
 	if err != nil {
 		return err
 	}
-	if !w.claimed && !slices.ContainsFunc(slices.Collect(maps.Values(at)), func(p progress) bool { return p.Next > 0 }) {
+	switch {
+	case !w.claimed && len(at) == 0:
 		if err := m.empty(ctx); err != nil {
 			return err
 		}
-		clear(at)
+	case w.claimed && !w.unsure && maps.Equal(at, w.positions):
+		return nil
+	case w.claimed && !maps.Equal(at, w.positions):
+		w.steps = nil
 	}
 	m.writer = writer{claimed: true, positions: at, stored: map[events.RunID]stored{}, steps: w.steps}
 	return m.countPurged(ctx)
