@@ -138,7 +138,7 @@ func (c *clientConn) begin(m *apiv1.ClientCall) (refused *apiv1.ClientResponse, 
 	}
 	if let != nil {
 		if d, ok, wrong := c.gateway.directly(ctx, m); ok {
-			d.begin(c, ctx, cancel, wrong)
+			d.begin(ctx, cancel, c, wrong)
 			return nil, nil
 		}
 	}

@@ -64,7 +64,7 @@ func (g *Gateway) directly(ctx context.Context, m *apiv1.ClientCall) (d *direct,
 }
 
 // begin sends a command that has its place in the admission to the engine, or answers what is wrong with it.
-func (d *direct) begin(c *clientConn, ctx context.Context, cancel context.CancelFunc, wrong error) {
+func (d *direct) begin(ctx context.Context, cancel context.CancelFunc, c *clientConn, wrong error) {
 	g := c.gateway
 	d.conn, d.ctx, d.cancel = c, ctx, cancel
 	c.calls.Add(1)

@@ -46,6 +46,19 @@ func (c *clientConn) say(t *testing.T, number uint64, id string) events.Code {
 	return e.Code
 }
 
+// asked returns the one call that waits for the loop.
+func (c *clientConn) asked(t *testing.T) (id sessions.Call) {
+	t.Helper()
+	c.gateway.calls.mu.Lock()
+	defer c.gateway.calls.mu.Unlock()
+	if len(c.gateway.calls.open) != 1 {
+		t.Fatalf("%d calls wait", len(c.gateway.calls.open))
+	}
+	for id = range c.gateway.calls.open {
+	}
+	return id
+}
+
 // A command has its place from when it comes, not from when somebody looks at it: of many that come at once the others are refused
 // at once.
 func TestACommandTakesItsPlaceWhenItComes(t *testing.T) {
@@ -59,12 +72,7 @@ func TestACommandTakesItsPlaceWhenItComes(t *testing.T) {
 			t.Fatalf("call %d: %s, want overloaded", 2+n, code)
 		}
 	}
-	<-c.gateway.in.wake // it asks now
-	var id sessions.Call
-	c.gateway.calls.mu.Lock()
-	for id = range c.gateway.calls.open {
-	}
-	c.gateway.calls.mu.Unlock()
+	id := c.asked(t)
 	c.gateway.calls.deliver(id, sessions.Reply{Call: id, Answer: events.Answer{Started: true}, Seq: 1})
 	c.calls.Wait()
 	if n := c.gateway.admission.inFlight; n != 0 {
