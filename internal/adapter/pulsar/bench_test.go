@@ -13,7 +13,7 @@ import (
 
 // BenchmarkAppend appends messages of 300 bytes to one partition, with some on their way at once; the broker syncs its journal.
 func BenchmarkAppend(b *testing.B) {
-	s := server.Shared(b)
+	s := server.Start(b, server.Options{Peak: true})
 	for _, topic := range []brokerlog.Topic{brokerlog.Events, brokerlog.Commands} {
 		for _, window := range []int{1, 64, 512} {
 			b.Run(fmt.Sprintf("%s/window=%d", topic, window), func(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkRead reads messages of 300 bytes from the beginning of one partition.
 func BenchmarkRead(b *testing.B) {
-	s := server.Shared(b)
+	s := server.Start(b, server.Options{Peak: true})
 	for _, topic := range []brokerlog.Topic{brokerlog.Events, brokerlog.Commands} {
 		b.Run(string(topic), func(b *testing.B) {
 			const count = 20_000
@@ -94,7 +94,7 @@ func BenchmarkRead(b *testing.B) {
 
 // BenchmarkEcho appends a message and reads it back.
 func BenchmarkEcho(b *testing.B) {
-	l := open(b, fresh(server.Shared(b)))
+	l := open(b, fresh(server.Start(b, server.Options{Peak: true})))
 	a, err := l.Appender(b.Context(), brokerlog.Events, 0)
 	if err != nil {
 		b.Fatal(err)
