@@ -331,6 +331,51 @@ func TestWhatBreaksOffAnywhereIsMendedExactly(t *testing.T) {
 	}
 }
 
+// While the server is away the projector waits, with what it has in hand; the log grows; when the server is back the
+// model catches up by itself.
+func TestTheProjectorCatchesUpAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	s := clickhouse.Start(t, clickhouse.Options{})
+	l := newLab(t, 5)
+	m := open(t, Options{URL: s.URL("continuo")})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := projector.New(projector.Deps{
+		Log: l.store.Journal(), Model: m, Archive: l.store.Archive(), Clock: clock.Real(), Logger: slog.New(slog.DiscardHandler),
+		Partitions: []events.Partition{0, 1, 2},
+	}, projector.Options{Delay: 20 * time.Millisecond, Events: 30})
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	caughtUp := func() {
+		t.Helper()
+		for i, last := range l.last {
+			if err := m.WaitFor(ctx, events.Partition(i), last); err != nil {
+				t.Fatalf("partition %d at %d: %v", i, last, err)
+			}
+		}
+	}
+	l.grow(60)
+	caughtUp()
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	l.grow(300)
+	if err := s.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	caughtUp()
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	want := memory.NewReadModel()
+	if err := l.fold(want, 1000); err != nil {
+		t.Fatal(err)
+	}
+	same(t, m, want)
+	l.sameHistory(m)
+}
+
 // Two projectors that write at the same time, as when one was taken for dead, do no harm: what either writes is made of the
 // log alone.
 func TestTwoWritersDoNoHarm(t *testing.T) {

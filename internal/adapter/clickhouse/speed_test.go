@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/internal/testserver/clickhouse"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/projector/projection"
@@ -78,6 +79,45 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 			b.ReportMetric((after-before).Seconds()*1e6/float64(n), "server-µs/event")
+		})
+	}
+}
+
+// BenchmarkRows reads the rows of 1,000 of 200,000 runs, as a projector does for a batch: those that began last, and any.
+func BenchmarkRows(b *testing.B) {
+	_, m := fresh(b)
+	now := events.TimeOf(time.Now())
+	id := func(n int) events.RunID {
+		return events.MakeRunID(int64(now)/1000+int64(n)*300, [10]byte{7: byte(n >> 16), 8: byte(n >> 8), 9: byte(n)})
+	}
+	const runs = 200_000
+	for begin := 0; begin < runs; begin += 20_000 {
+		var batch readmodel.Batch
+		for n := begin; n < begin+20_000; n++ {
+			batch.Rows = append(batch.Rows, row.Run{
+				Namespace: "default", WorkflowID: events.WorkflowID(fmt.Sprint("billing/customer-", n)), RunID: id(n), Version: 3, Type: "billing.Monthly",
+				Status: events.StatusRunning, Started: now.Add(time.Duration(n) * 300 * time.Millisecond), Signals: []row.SignalWait{{Name: "unsubscribed", Index: 1}},
+			})
+		}
+		batch.Begun = len(batch.Rows)
+		if err := m.Apply(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, of := range []struct {
+		name string
+		step int
+	}{{"last", 1}, {"any", runs / 1000}} {
+		b.Run(of.name, func(b *testing.B) {
+			var ids []events.RunID
+			for i := range 1000 {
+				ids = append(ids, id(runs-1-i*of.step))
+			}
+			for b.Loop() {
+				if rows, err := m.Rows(b.Context(), ids); err != nil || len(rows) != len(ids) {
+					b.Fatal(len(rows), err)
+				}
+			}
 		})
 	}
 }

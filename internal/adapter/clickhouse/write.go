@@ -1,7 +1,10 @@
 package clickhouse
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -309,33 +312,71 @@ func deletion(of stored) stored {
 // idsPerQuery bounds the length of a statement.
 const idsPerQuery = 2000
 
+// inPieces asks for runs, some at a time. Run ids that are made from times are looked for near those times first, which
+// prunes the table; only what is not found there is looked for everywhere. ask gets a condition and says which runs it found.
+func inPieces(ids []events.RunID, ask func(where string) (found map[events.RunID]bool, err error)) error {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b events.RunID) int { return bytes.Compare(a[:], b[:]) })
+	for chunk := range slices.Chunk(ids, idsPerQuery) {
+		if near, ok := nearStarts(chunk); ok {
+			found, err := ask("run_id IN (" + list(chunk) + ") AND " + near)
+			if err != nil {
+				return err
+			}
+			chunk = slices.DeleteFunc(chunk, func(id events.RunID) bool { return found[id] })
+		}
+		if len(chunk) == 0 {
+			continue
+		}
+		if _, err := ask("run_id IN (" + list(chunk) + ")"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nearStarts is a condition on the start of runs whose ids are UUIDs of version 7, in ascending order: an hour around the
+// times in them, because they are made by other clocks.
+func nearStarts(ids []events.RunID) (condition string, ok bool) {
+	for _, id := range ids {
+		if id[6]>>4 != 7 {
+			return "", false
+		}
+	}
+	at := func(id events.RunID) events.Time {
+		return events.Time(binary.BigEndian.Uint64(id[:8])>>16) * 1000
+	}
+	const around = time.Hour
+	return "started >= " + instant(at(ids[0]).Add(-around)) + " AND started < " + instant(at(ids[len(ids)-1]).Add(around)), true
+}
+
 // lookUp adds the newest rows of runs that the table has.
 func (m *Model) lookUp(ctx context.Context, ids []events.RunID, into map[events.RunID]stored) error {
-	for chunk := range slices.Chunk(ids, idsPerQuery) {
-		rows, err := m.conn.Query(ctx, `SELECT run_id, max(rank), argMax(deleted, rank), argMax(namespace, rank), argMax(workflow_id, rank), argMax(started, rank)
-			FROM workflows WHERE run_id IN (`+list(chunk)+`) GROUP BY run_id`)
+	return inPieces(ids, func(where string) (map[events.RunID]bool, error) {
+		rows, err := m.conn.Query(ctx, `SELECT run_id, max(rank), argMax(deleted, rank), argMax(namespace, rank), argMax(workflow_id, rank), argMax(workflows.started, rank)
+			FROM workflows WHERE `+where+` GROUP BY run_id`)
 		if err != nil {
-			return fmt.Errorf("look up runs: %w", err)
+			return nil, fmt.Errorf("look up runs: %w", err)
 		}
+		found := map[events.RunID]bool{}
 		for rows.Next() {
 			var id uuid.UUID
 			var s stored
 			var deleted uint8
 			var namespace, workflow string
 			var started time.Time
-			if err := rows.Scan(&id, &s.rank, &deleted, &namespace, &workflow, &started); err != nil {
-				_ = rows.Close() // err says more
-				return fmt.Errorf("look up runs: %w", err)
+			if err = rows.Scan(&id, &s.rank, &deleted, &namespace, &workflow, &started); err != nil {
+				break
 			}
 			s.deleted = deleted != 0
 			s.run = row.Run{Namespace: events.Namespace(namespace), WorkflowID: events.WorkflowID(workflow), RunID: events.RunID(id), Started: events.Time(started.UnixMicro())}
-			into[s.run.RunID] = s
+			into[s.run.RunID], found[s.run.RunID] = s, true
 		}
-		if err := finish(rows); err != nil {
-			return fmt.Errorf("look up runs: %w", err)
+		if err := errors.Join(err, finish(rows)); err != nil {
+			return nil, fmt.Errorf("look up runs: %w", err)
 		}
-	}
-	return nil
+		return found, nil
+	})
 }
 
 // list makes the inside of an IN.
@@ -363,22 +404,24 @@ func (m *Model) Rows(ctx context.Context, runs []events.RunID) ([]row.Run, error
 	}
 	defer end()
 	var out []row.Run
-	for chunk := range slices.Chunk(runs, idsPerQuery) {
-		rows, err := m.conn.Query(ctx, "SELECT "+whole+" FROM workflows FINAL WHERE run_id IN ("+list(chunk)+")")
+	err = inPieces(runs, func(where string) (map[events.RunID]bool, error) {
+		rows, err := m.conn.Query(ctx, "SELECT "+whole+" FROM workflows FINAL WHERE "+where)
 		if err != nil {
-			return nil, fmt.Errorf("rows of the read model: %w", m.failed(err))
+			return nil, err
 		}
+		found := map[events.RunID]bool{}
 		for rows.Next() {
-			r, err := scanRun(rows)
-			if err != nil {
-				_ = rows.Close() // err says more
-				return nil, fmt.Errorf("rows of the read model: %w", m.failed(err))
+			var r row.Run
+			if r, err = scanRun(rows); err != nil {
+				break
 			}
+			found[r.RunID] = true
 			out = append(out, r)
 		}
-		if err := finish(rows); err != nil {
-			return nil, fmt.Errorf("rows of the read model: %w", m.failed(err))
-		}
+		return found, errors.Join(err, finish(rows))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rows of the read model: %w", m.failed(err))
 	}
 	return out, nil
 }
