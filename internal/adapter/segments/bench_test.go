@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/continuo-dev/continuo/internal/adapter/files"
+	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -50,11 +51,15 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkTakeOver opens a partition on another machine, with an empty cache, and reads the rows of 10,000 open runs, which
-// lie among those of ended ones.
+// BenchmarkTakeOver opens a partition on another machine, with an empty cache, and reads the rows of 10,000 open runs: those
+// that were written last, or any of all that there are.
 func BenchmarkTakeOver(b *testing.B) {
-	for _, ended := range []int{0, 100_000, 1_000_000} {
-		b.Run(fmt.Sprintf("ended=%d", ended), func(b *testing.B) {
+	for _, c := range []struct {
+		ended  int
+		spread bool
+	}{{0, false}, {1_000_000, false}, {1_000_000, true}} {
+		ended := c.ended
+		b.Run(fmt.Sprintf("ended=%d,spread=%v", ended, c.spread), func(b *testing.B) {
 			objects, err := files.OpenObjects(b.TempDir())
 			check(b, err)
 			s := openStore(b, objects, nil, nil)
@@ -72,10 +77,55 @@ func BenchmarkTakeOver(b *testing.B) {
 				_, err := cold.RunStore().Checkpoint(b.Context(), 0)
 				check(b, err)
 				for i := range each {
-					row, err := cold.RunStore().Run(b.Context(), 0, benchID(ended+i))
+					at := ended + i
+					if c.spread {
+						at = i * ended / each
+					}
+					row, err := cold.RunStore().Run(b.Context(), 0, benchID(at))
 					if err != nil || len(row) != 300 {
 						b.Fatal(err, len(row))
 					}
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkHistory reads the histories of 1,000 runs, ten records each, as another process does: from segments that it has, or
+// from the log's tail.
+func BenchmarkHistory(b *testing.B) {
+	for _, from := range []string{"segments", "tail", "log"} {
+		b.Run(from, func(b *testing.B) {
+			const runs, each = 1_000, 10
+			log := memory.New(memory.Options{Partitions: 1}).Journal()
+			objects, err := files.OpenObjects(b.TempDir())
+			check(b, err)
+			var records []*events.Record
+			for n := range events.EventNumber(each) {
+				for i := range runs {
+					records = append(records, &events.Record{
+						Header: events.Header{Namespace: "default", WorkflowID: "w", RunID: benchID(i), First: n + 1, Schema: events.Schema},
+						Events: []events.Event{events.SignalReceived{Name: "s", Input: events.Payload{Encoding: "x", Data: make([]byte, 100)}}},
+					})
+				}
+			}
+			commit(b, log, 0, records)
+			owner := openStore(b, objects, log, nil)
+			if from == "segments" {
+				check(b, owner.Archive().Append(b.Context(), 0, records))
+				check(b, owner.RunStore().Write(b.Context(), 0, runstore.Changes{Checkpoint: &runstore.Checkpoint{Next: runs*each + 1}}))
+			}
+			reader := openStore(b, objects, log, func(o *Options) {
+				if o.Directory = b.TempDir(); from == "log" {
+					o.TailBytes = 1
+				}
+			})
+			n := 0
+			for b.Loop() {
+				n++
+				got, _, err := reader.Archive().History(b.Context(), 0, benchID(n%runs), 1, 0, 1<<20)
+				if err != nil || len(got) != each {
+					b.Fatal(len(got), err)
 				}
 			}
 		})

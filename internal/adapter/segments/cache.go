@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -28,6 +29,9 @@ const cacheSuffix = ".segment"
 // maxCached bounds the segments of a cache, and so the open files.
 const maxCached = 1_000
 
+// blockBytesCached bounds the blocks of all segments, filters and indexes among them, that are kept ready for reading.
+const blockBytesCached = 32 << 20
+
 // cache holds whole segments: in a local directory if there is one, else in memory. What comes from anywhere is checked
 // against its manifest before it is used. What does not fit, or cannot be written, is read from memory while it is needed.
 type cache struct {
@@ -35,8 +39,11 @@ type cache struct {
 	logger  *slog.Logger
 	dir     string
 	limit   int64
+	blocks  *pebble.Cache
+	options sstable.ReaderOptions // with blocks
 
 	mu    sync.Mutex
+	made  uint64 // readers
 	bytes int64
 	byKey map[string]*list.Element
 	order list.List // of *cached, the one used last in front
@@ -47,22 +54,35 @@ type cached struct {
 	key    string
 	bytes  int64
 	reader *sstable.Reader // nil while the file is not open
+	evict  func()          // forgets its blocks
 	users  int
 	gone   bool
 }
 
 func openCache(o Options) (*cache, error) {
 	c := &cache{objects: o.Objects, logger: o.Logger, dir: o.Directory, limit: o.MemoryBytes, byKey: map[string]*list.Element{}}
-	if c.dir == "" {
-		return c, nil
+	c.blocks = pebble.NewCache(blockBytesCached)
+	filter := bloom.FilterPolicy(bitsPerKey)
+	c.options = sstable.ReaderOptions{Filters: map[string]sstable.FilterPolicy{filter.Name(): filter}}
+	c.options.CacheOpts.CacheHandle = c.blocks.NewHandle()
+	if c.dir != "" {
+		c.limit = o.DirectoryBytes
+		if err := c.openDir(); err != nil {
+			c.close()
+			return nil, fmt.Errorf("the local cache of segments: %w", err)
+		}
 	}
-	c.limit = o.DirectoryBytes
+	return c, nil
+}
+
+// openDir takes over what the directory has. It is checked when it is read.
+func (c *cache) openDir() error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the local cache of segments: %w", err)
+		return err
 	}
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
-		return nil, fmt.Errorf("the local cache of segments: %w", err)
+		return err
 	}
 	var found []fs.FileInfo
 	for _, e := range entries {
@@ -79,7 +99,7 @@ func openCache(o Options) (*cache, error) {
 	for _, info := range found {
 		c.insert(&cached{key: strings.TrimSuffix(info.Name(), cacheSuffix), bytes: info.Size()})
 	}
-	return c, nil
+	return nil
 }
 
 // close closes all files. Nothing is read any more.
@@ -89,6 +109,8 @@ func (c *cache) close() {
 	for _, e := range c.byKey {
 		c.closeReader(e.Value.(*cached))
 	}
+	c.options.CacheOpts.CacheHandle.Close()
+	c.blocks.Unref()
 }
 
 // keyOf is the key of an object in the cache, and the name of its file without suffix.
@@ -112,11 +134,20 @@ func (c *cache) open(ctx context.Context, s *segment) (*sstable.Reader, func(), 
 	if r, release, ok := c.opened(s); ok {
 		return r, release, nil
 	}
-	r, err := readBytes(data)
-	if err != nil {
+	k := &cached{users: 1, gone: true} // it does not fit
+	if err := c.read(k, memoryFile(data)); err != nil {
 		return nil, nil, fmt.Errorf("%w: segment %s: %w", journal.ErrDamaged, s.name, err)
 	}
-	return r, func() { _ = r.Close() }, nil // there is nothing to close in memory
+	return k.reader, func() { c.release(k) }, nil
+}
+
+// release ends one use of a segment.
+func (c *cache) release(k *cached) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k.users--; k.users == 0 && k.gone {
+		c.closeReader(k)
+	}
 }
 
 // opened returns a reader of a segment that the cache has.
@@ -129,57 +160,69 @@ func (c *cache) opened(s *segment) (*sstable.Reader, func(), bool) {
 	}
 	k := e.Value.(*cached)
 	if k.reader == nil {
-		r, err := c.readFile(s)
-		if err != nil {
+		if err := c.readFile(k, s); err != nil {
 			c.logger.Warn("a segment in the local cache cannot be read; it is fetched again", slog.String("segment", s.name), slog.String("error", err.Error()))
 			c.remove(e)
 			return nil, nil, false
 		}
-		k.reader = r
 	}
 	c.order.MoveToFront(e)
 	k.users++
-	return k.reader, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if k.users--; k.users == 0 && k.gone {
-			c.closeReader(k)
-		}
-	}, true
+	return k.reader, func() { c.release(k) }, true
 }
 
-var readerOptions = sstable.ReaderOptions{
-	Filters: map[string]sstable.FilterPolicy{bloom.FilterPolicy(bitsPerKey).Name(): bloom.FilterPolicy(bitsPerKey)},
+// readFile opens a file and checks it as a whole. Later each block is checked when it is read. The lock is held.
+func (c *cache) readFile(k *cached, s *segment) error {
+	data, err := os.ReadFile(c.path(k.key))
+	if err == nil {
+		err = s.check(data)
+	}
+	if err != nil {
+		return err
+	}
+	return c.openFile(k)
 }
 
-func readBytes(data []byte) (*sstable.Reader, error) {
-	return sstable.NewMemReader(data, readerOptions)
+// openFile opens a file that was checked. The lock is held.
+func (c *cache) openFile(k *cached) error {
+	f, err := vfs.Default.Open(c.path(k.key))
+	if err != nil {
+		return err
+	}
+	readable, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return c.readLocked(k, readable)
 }
 
-// readFile opens a file and checks it as a whole. Later each block is checked when it is read.
-func (c *cache) readFile(s *segment) (*sstable.Reader, error) {
-	path := c.path(keyOf(s.name))
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.check(data); err != nil {
-		return nil, err
-	}
-	f, err := vfs.Default.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	var readable objstorage.Readable
-	if readable, err = sstable.NewSimpleReadable(f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	r, err := sstable.NewReader(context.Background(), readable, readerOptions)
-	if err != nil {
-		return nil, errors.Join(err, readable.Close())
-	}
-	return r, nil
+// memoryFile is a segment in memory.
+func memoryFile(data []byte) objstorage.Readable {
+	f := &objstorage.MemObj{}
+	_ = f.Write(data) // memory takes it
+	return f
 }
+
+func (c *cache) read(k *cached, f objstorage.Readable) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.readLocked(k, f)
+}
+
+// readLocked makes the reader of a segment, with a number of its own for its blocks. The lock is held.
+func (c *cache) readLocked(k *cached, f objstorage.Readable) (err error) {
+	c.made++
+	o := c.options
+	setNumber(&o.CacheOpts.FileNum, c.made)
+	if k.reader, err = sstable.NewReader(context.Background(), f, o); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	k.evict = func() { o.CacheOpts.CacheHandle.EvictFile(o.CacheOpts.FileNum) }
+	return nil
+}
+
+// setNumber sets a number of a type that Pebble does not export.
+func setNumber[N ~uint64](to *N, n uint64) { *to = N(n) }
 
 // add takes a segment into the cache. A file is not synced: what a crash leaves of it is noticed.
 func (c *cache) add(object string, data []byte) {
@@ -187,20 +230,31 @@ func (c *cache) add(object string, data []byte) {
 	if k.bytes > c.limit {
 		return
 	}
-	err := c.fill(k, data)
-	if err != nil {
+	if err := c.fill(k, data); err != nil {
 		c.logger.Warn("a segment could not be taken into the local cache", slog.String("segment", object), slog.String("error", err.Error()))
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.insert(k)
+	if err := c.openNew(k, data); err != nil {
+		c.logger.Warn("a segment could not be taken into the local cache", slog.String("segment", object), slog.String("error", err.Error()))
+		c.remove(c.byKey[k.key])
+	}
 }
 
-func (c *cache) fill(k *cached, data []byte) (err error) {
+// openNew opens what was just taken in and needs no checking. The lock is held.
+func (c *cache) openNew(k *cached, data []byte) error {
 	if c.dir == "" {
-		k.reader, err = readBytes(data)
-		return err
+		return c.readLocked(k, memoryFile(data))
+	}
+	return c.openFile(k)
+}
+
+// fill writes a segment into the directory.
+func (c *cache) fill(k *cached, data []byte) error {
+	if c.dir == "" {
+		return nil
 	}
 	f, err := os.CreateTemp(c.dir, k.key+".*"+cacheSuffix+".tmp")
 	if err != nil {
@@ -257,6 +311,7 @@ func (c *cache) closeReader(k *cached) {
 	if err := k.reader.Close(); err != nil {
 		c.logger.Warn("a file of the local cache could not be closed", slog.String("file", k.key), slog.String("error", err.Error()))
 	}
+	k.evict()
 	k.reader = nil
 }
 

@@ -146,9 +146,9 @@ func sizeOf(t *testing.T, dir string) (size int64, files int) {
 func TestDamagedCache(t *testing.T) {
 	t.Parallel()
 	objects, dir := &memory.Objects{}, t.TempDir()
-	inDir := func(o *Options) { quiet(o); o.Directory = dir }
+	inDir := func(o *Options) { quiet(o); o.Directory, o.SegmentBytes = dir, 50_000 }
 	s := openStore(t, objects, nil, inDir)
-	put(t, s, 1, 0, 200)
+	put(t, s, 1, 0, 1_000)
 	paths, err := filepath.Glob(filepath.Join(dir, "*"+cacheSuffix))
 	check(t, err)
 	if len(paths) < 3 {
@@ -174,13 +174,13 @@ func TestDamagedCache(t *testing.T) {
 	spoil()
 	check(t, os.WriteFile(filepath.Join(dir, "unfinished"+cacheSuffix+".tmp"), []byte("x"), 0o600))
 	next := openStore(t, objects, nil, inDir)
-	want(t, next, 1, 0, 200)
+	want(t, next, 1, 0, 20) // which are in all of them
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) > 0 {
 		t.Errorf("unfinished files are left: %v", left)
 	}
 	spoil() // under the open files
 	failures := 0
-	for i := range 200 {
+	for i := range 1_000 {
 		_, err := next.RunStore().Run(t.Context(), 0, benchID(i))
 		if err == nil {
 			continue
@@ -192,7 +192,7 @@ func TestDamagedCache(t *testing.T) {
 	if failures == 0 || failures > len(paths) {
 		t.Errorf("%d readings failed; %d files are damaged", failures, len(paths))
 	}
-	want(t, next, 1, 0, 200)
+	want(t, next, 1, 0, 1_000)
 }
 
 // TestDamagedObject: a segment that is not what was written is noticed and named, and nothing is read from it.
