@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -290,12 +291,14 @@ func same(t *testing.T, got, want readmodel.Model) {
 	}
 }
 
+var seeds = flag.Int("seeds", 1, "how many logs are folded over connections that break")
+
 // However often the connection breaks, at whatever statement, before or after it is executed, and however the log is cut into
 // batches afterwards: the model is the fold of the log.
 func TestWhatBreaksOffAnywhereIsMendedExactly(t *testing.T) {
 	t.Parallel()
 	s := clickhouse.Shared(t)
-	for seed := range uint64(2) {
+	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			o := Options{URL: s.URL(s.NewDatabase())}
@@ -359,7 +362,7 @@ func TestTheProjectorCatchesUpAfterAnOutage(t *testing.T) {
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	l.grow(300)
+	l.grow(150)
 	if err := s.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -388,11 +391,11 @@ func TestTwoWritersDoNoHarm(t *testing.T) {
 	if err := l.fold(models[0], 100); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		l.grow(80)
+	for range 2 {
+		l.grow(60)
 		done := make(chan error, len(models))
 		for i, m := range models {
-			go func() { done <- l.fold(m, 20+7*i) }()
+			go func() { done <- l.fold(m, 25+9*i) }()
 		}
 		for range models {
 			if err := <-done; err != nil {
@@ -416,7 +419,7 @@ func TestAServerThatIsKilledIsExactAfterwards(t *testing.T) {
 	l := newLab(t, 9)
 	m := open(t, o)
 	for round := range 2 {
-		l.grow(150)
+		l.grow(100)
 		done := make(chan error, 1)
 		go func() { done <- l.fold(m, 20) }()
 		for at := 0; at < round*3; { // somewhere in the middle
