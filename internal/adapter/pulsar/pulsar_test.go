@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
 	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/internal/brokerlog/brokerlogtest"
@@ -18,7 +20,15 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-func TestMain(m *testing.M) { os.Exit(server.Main(m)) }
+func TestMain(m *testing.M) {
+	code := server.Main(m)
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 var namespaces atomic.Int64
 
