@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -277,6 +278,41 @@ func TestNewerManifest(t *testing.T) {
 	if _, err = openStore(t, objects, nil, quiet).RunStore().Checkpoint(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "not of this store") {
 		t.Errorf("a foreign object: %v", err)
 	}
+}
+
+// TestFormerOwner: who was owner once, and reads what its successor has deleted, learns that it is not, and shows people what
+// the successor has.
+func TestFormerOwner(t *testing.T) {
+	t.Parallel()
+	objects := &memory.Objects{}
+	former := openStore(t, objects, nil, func(o *Options) { quiet(o); o.MemoryBytes = 1 })
+	put(t, former, 1, 0, 100)
+	owner := openStore(t, objects, nil, quiet)
+	_, err := owner.RunStore().Checkpoint(t.Context(), 0)
+	check(t, err)
+	for n := 2; n <= 9; n++ {
+		put(t, owner, n, 0, 100)
+		check(t, owner.owned[0].tidy(t.Context()))
+	}
+	quarantined := runstore.QuarantinedRun{RunID: benchID(1), WorkflowID: "w", Namespace: "default", Reason: "it does not fit", Since: 5}
+	check(t, owner.RunStore().Write(t.Context(), 0, runstore.Changes{
+		PutQuarantined: []runstore.QuarantinedRun{quarantined}, Checkpoint: &runstore.Checkpoint{Next: 10},
+	}))
+	if _, err := former.RunStore().Run(t.Context(), 0, benchID(1)); !errors.Is(err, journal.ErrLost) || errors.Is(err, journal.ErrDamaged) {
+		t.Errorf("a former owner reads: %v", err)
+	}
+	for _, s := range []*Store{former, owner, openStore(t, objects, nil, quiet)} {
+		got, err := s.RunStore().Quarantined(t.Context(), 0, 10)
+		if err != nil || !slices.Equal(got, []runstore.QuarantinedRun{quarantined}) {
+			t.Errorf("quarantined: %v, %v", got, err)
+		}
+	}
+	c, err := former.RunStore().Checkpoint(t.Context(), 0) // and recovers
+	check(t, err)
+	if c.Next != 10 {
+		t.Errorf("the checkpoint is at %d", c.Next)
+	}
+	want(t, former, 9, 0, 100)
 }
 
 // TestCheckpointsRise: a checkpoint that does not is refused, because the log knows no such thing.

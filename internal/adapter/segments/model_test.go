@@ -25,7 +25,6 @@ type world struct {
 	objects *memory.Objects
 	clock   *clocktest.Manual
 	random  *rand.Rand
-	settle  func(*Options)
 
 	committed []*events.Record // by sequence number, from 1 on
 	processes int
@@ -37,7 +36,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	return &world{
 		t: t, log: memory.New(memory.Options{Partitions: 1}).Journal(), objects: &memory.Objects{}, clock: clocktest.NewManual(time.UnixMilli(1_700_000_000_000)),
-		random: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{}, settle: func(*Options) {},
+		random: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{},
 	}
 }
 
@@ -65,7 +64,6 @@ func (w *world) process() *process {
 		Objects: p.objects, Clock: w.clock, Logger: slog.New(slog.DiscardHandler), Log: w.log, Partitions: 1, SegmentBytes: 2_000, MemoryBytes: 20_000,
 		TailBytes: 1_500, quiet: true,
 	}
-	w.settle(&o)
 	s, err := Open(o)
 	check(w.t, err)
 	p.store = s

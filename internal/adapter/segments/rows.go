@@ -57,7 +57,7 @@ func endedKey(e *runstore.Ended) []byte {
 	return append(appendTime([]byte{letterEnded}, e.Forget), e.RunID[:]...)
 }
 
-// read checks that a row was read as a whole.
+// end checks that a row was read as a whole.
 func (d *decoder) end(key []byte) error {
 	if d.short || len(d.b) > 0 {
 		return fmt.Errorf("%w: row %q is not one of this store", journal.ErrDamaged, key)

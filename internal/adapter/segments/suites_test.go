@@ -46,7 +46,7 @@ func openStore(t testing.TB, objects objectstore.Store, log journal.Follower, ch
 
 // everywhere are the stores of objects that the suites run over, each with settings that are quickest or strictest.
 func everywhere(t *testing.T, test func(t *testing.T, objects func(t *testing.T) objectstore.Store, change func(t *testing.T) func(*Options))) {
-	for name, make := range map[string]struct {
+	for name, place := range map[string]struct {
 		objects func(t *testing.T) objectstore.Store
 		change  func(t *testing.T) func(*Options)
 	}{
@@ -77,7 +77,7 @@ func everywhere(t *testing.T, test func(t *testing.T, objects func(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, make.objects, make.change)
+			test(t, place.objects, place.change)
 		})
 	}
 }
