@@ -130,7 +130,9 @@ func (i *Inbox) openAll(ctx context.Context) ([]brokerlog.Reader, error) {
 	var opening sync.WaitGroup
 	for p := range n {
 		i.parts = append(i.parts, newPart(i, events.Partition(p)))
-		opening.Go(func() { readers[p], errs[p] = i.parts[p].open(ctx) })
+	}
+	for n, p := range i.parts {
+		opening.Go(func() { readers[n], errs[n] = p.open(ctx) })
 	}
 	opening.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -64,13 +64,15 @@ type Core struct {
 	byID      map[events.SessionID]*known
 	followers []*Follower
 	epochs    uint64
+	asked     uint64 // questions
 	count     uint64 // own announcements that came back
 	stats     Stats
 }
 
 type part struct {
-	out outbox
-	in  inStreams
+	out  outbox
+	in   inStreams
+	need uint64 // the question to all that whoever was not known has to answer
 }
 
 // Stats count since the beginning.
@@ -125,7 +127,9 @@ func (c *Core) Begin() {
 }
 
 func (c *Core) askAll(p events.Partition) {
-	c.parts[p].out.put(questionItem(0, 0, c.config.Delivers))
+	c.asked++
+	c.parts[p].need = c.asked
+	c.parts[p].out.put(questionItem(0, 0, c.config.Delivers, c.asked))
 }
 
 // Pending reports whether Next has a message for a partition.
@@ -228,7 +232,7 @@ func (c *Core) readItem(p events.Partition, life uint64, i item) error {
 		c.forget(c.byID[i.session])
 		return nil
 	case question:
-		return c.readQuestion(p, i)
+		return c.readQuestion(p, life, i)
 	default:
 		return nil // of a newer version
 	}
@@ -242,7 +246,8 @@ func (c *Core) missed(p events.Partition, life uint64) {
 			c.ask(k)
 		}
 	}
-	c.parts[p].out.put(questionItem(life, 0, c.config.Delivers)) // for those that are not known
+	c.asked++ // and those that are not known
+	c.parts[p].out.put(questionItem(life, 0, c.config.Delivers, c.asked))
 	c.anew(p)
 }
 
@@ -250,7 +255,7 @@ func (c *Core) missed(p events.Partition, life uint64) {
 func (c *Core) anew(p events.Partition) {
 	for _, o := range c.own {
 		if o.partition == p {
-			o.due = dueAnew
+			o.due, o.answersAll = dueAnew, true
 		}
 	}
 }

@@ -16,8 +16,10 @@ type known struct {
 	life      uint64
 	process   uint64 // 0 while it has not told
 	standing  standing
+	need      uint64 // while asking: the question that has to be answered
 	since     uint64 // own announcements when it was first heard of, or when it became silent
 	epoch     uint64
+	newest    uint64 // epoch that was heard of
 	book      *book.Session
 	// delivered and taken count deliveries of the epoch.
 	delivered, taken uint64
@@ -63,8 +65,9 @@ func (c *Core) ask(k *known) {
 	if k.standing == silent {
 		return
 	}
-	k.standing, k.pieces = asking, nil
-	c.parts[k.partition].out.put(questionItem(k.life, k.id, c.config.Delivers))
+	c.asked++
+	k.standing, k.pieces, k.need = asking, nil, c.asked
+	c.parts[k.partition].out.put(questionItem(k.life, k.id, c.config.Delivers, c.asked))
 }
 
 // Deliver hands deliveries to a session. It takes all or none: it fails with ErrFull, and with ErrGone when the session is not
@@ -168,8 +171,8 @@ func (c *Core) readAck(i item) error {
 	return err
 }
 
-// readState takes the present state of a session: the first of it, the one that was asked for, or one that begins a new epoch.
-// Another one says nothing about deliveries that are on their way, and is not enough for who delivers.
+// readState takes the present state of a session: the answer to the question, the first one of a new session, or one that begins
+// a new epoch. Another one may be old, and says nothing about deliveries that are on their way.
 func (c *Core) readState(life uint64, i item) error {
 	s, err := readState(i)
 	if err != nil {
@@ -180,20 +183,27 @@ func (c *Core) readState(life uint64, i item) error {
 		if k = c.hear(i.session, life); k == nil {
 			return nil
 		}
-		if !s.first || c.config.Delivers && !s.begins {
+		if k.need = c.parts[k.partition].need; !s.first || s.answered(c.config.Life) < k.need {
 			c.ask(k)
 		}
 	}
 	k.life, k.process = life, s.process
-	switch {
-	case k.standing == silent, k.standing == inSync && s.epoch <= k.epoch, c.config.Delivers && !s.begins:
-		return nil
-	case s.first:
-		k.pieces = &s
-	case k.pieces == nil || k.pieces.epoch != s.epoch:
-		return nil // its beginning came before this process asked
-	default:
+	if !s.first {
+		if k.pieces == nil || k.pieces.epoch != s.epoch {
+			return nil // its beginning was not taken
+		}
 		join(&k.pieces.report, &s.report)
+	} else {
+		least := k.newest // what is sent again may be older
+		if c.config.Delivers || k.standing == inSync {
+			least++
+		}
+		k.newest = max(k.newest, s.epoch)
+		k.pieces = nil
+		if k.standing == silent || s.epoch < least || k.standing == asking && s.answered(c.config.Life) < k.need {
+			return nil
+		}
+		k.pieces = &s
 	}
 	if !s.last {
 		return nil

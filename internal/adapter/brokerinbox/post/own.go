@@ -20,6 +20,8 @@ type own struct {
 	// others know of.
 	received, taken, told uint64
 	due                   due
+	answers               []answer // that the next state gives, one for each asker
+	answersAll            bool     // that questions may have been missed
 }
 
 // due is what a session is to say.
@@ -42,7 +44,7 @@ func (c *Core) Open(id events.SessionID) error {
 	if id == 0 || c.ownOf(id) != nil {
 		return fmt.Errorf("gateway session %d is 0 or open already", id)
 	}
-	c.own = append(c.own, &own{id: id, partition: c.partition(id), book: book.NewSession(id), due: dueAnew})
+	c.own = append(c.own, &own{id: id, partition: c.partition(id), book: book.NewSession(id), due: dueAnew, answersAll: true})
 	return nil
 }
 
@@ -128,17 +130,18 @@ func (c *Core) sayState(o *own) {
 	pieces := split(o.book.State())
 	for n := range pieces {
 		s := stateItem{
-			process: c.config.Process, epoch: o.epoch, received: o.received, taken: o.taken, begins: begins, first: n == 0,
-			last: n == len(pieces)-1, report: pieces[n],
+			process: c.config.Process, epoch: o.epoch, received: o.received, taken: o.taken, begins: begins, all: o.answersAll,
+			first: n == 0, last: n == len(pieces)-1, answers: o.answers, report: pieces[n],
 		}
 		c.out(o.id).put(s.item())
 	}
+	o.answers, o.answersAll = nil, false
 	c.stats.States++
 }
 
 // readQuestion answers for the sessions of this process.
-func (c *Core) readQuestion(p events.Partition, i item) error {
-	life, anew, err := readQuestion(i)
+func (c *Core) readQuestion(p events.Partition, from uint64, i item) error {
+	life, anew, number, err := readQuestion(i)
 	if err != nil || life != 0 && life != c.config.Life {
 		return err
 	}
@@ -151,6 +154,8 @@ func (c *Core) readQuestion(p events.Partition, i item) error {
 		if o.due = max(o.due, dueState); anew {
 			o.due = dueAnew
 		}
+		o.answers = slices.DeleteFunc(o.answers, func(a answer) bool { return a.life == from })
+		o.answers = append(o.answers, answer{from, number})
 	}
 	if !found && i.session != 0 {
 		c.out(i.session).put(item{kind: gone, session: i.session})

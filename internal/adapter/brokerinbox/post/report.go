@@ -2,6 +2,7 @@ package post
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -186,14 +187,20 @@ type stateItem struct {
 	epoch           uint64
 	received, taken uint64 // deliveries in the epoch
 	begins          bool   // the epoch
+	all             bool   // it answers whatever was asked: it is the first of the session, or questions may have been missed
 	first, last     bool   // of the pieces
+	answers         []answer
 	report          inbox.Report
 }
+
+// answer names the last question of a life that a state answers.
+type answer struct{ life, number uint64 }
 
 const (
 	firstPiece = 1 << iota
 	lastPiece
 	beginsEpoch
+	answersAll
 )
 
 func (s *stateItem) item() item {
@@ -202,35 +209,48 @@ func (s *stateItem) item() item {
 		b = binary.AppendUvarint(b, n)
 	}
 	flags := byte(0)
-	if s.first {
-		flags |= firstPiece
+	for bit, set := range []bool{s.first, s.last, s.begins, s.all} {
+		if set {
+			flags |= 1 << bit
+		}
 	}
-	if s.last {
-		flags |= lastPiece
-	}
-	if s.begins {
-		flags |= beginsEpoch
-	}
-	return item{state, s.report.Session, appendReport(append(b, flags), &s.report)}
+	b = appendList(append(b, flags), s.answers, func(b []byte, a *answer) []byte {
+		return binary.AppendUvarint(binary.BigEndian.AppendUint64(b, a.life), a.number)
+	})
+	return item{state, s.report.Session, appendReport(b, &s.report)}
 }
 
 func readState(i item) (stateItem, error) {
 	in := reading{b: i.body}
 	s := stateItem{process: in.fixed(), epoch: in.number(), received: in.number(), taken: in.number()}
 	flags := in.byte()
-	s.first, s.last, s.begins = flags&firstPiece != 0, flags&lastPiece != 0, flags&beginsEpoch != 0
+	s.first, s.last, s.begins, s.all = flags&firstPiece != 0, flags&lastPiece != 0, flags&beginsEpoch != 0, flags&answersAll != 0
+	s.answers = list(&in, func(r *reading) answer { return answer{r.fixed(), r.number()} })
 	s.report = readReport(&in, i.session)
 	return s, in.err
 }
 
-// A question asks a session of a life, all its sessions in the partition, or those of all lives, for the present state. The flag
-// asks for a new epoch.
-func questionItem(life uint64, session events.SessionID, anew bool) item {
-	return item{question, session, appendBool(binary.BigEndian.AppendUint64(nil, life), anew)}
+// answered returns the last question of a life that the state answers; 0 for none.
+func (s *stateItem) answered(life uint64) uint64 {
+	if s.all {
+		return math.MaxUint64
+	}
+	for _, a := range s.answers {
+		if a.life == life {
+			return a.number
+		}
+	}
+	return 0
 }
 
-func readQuestion(i item) (life uint64, anew bool, err error) {
+// A question asks a session of a life, all its sessions in the partition, or those of all lives, for the present state. The flag
+// asks for a new epoch. Questions of a life are numbered.
+func questionItem(life uint64, session events.SessionID, anew bool, number uint64) item {
+	return item{question, session, binary.AppendUvarint(appendBool(binary.BigEndian.AppendUint64(nil, life), anew), number)}
+}
+
+func readQuestion(i item) (life uint64, anew bool, number uint64, err error) {
 	in := reading{b: i.body}
-	life, anew = in.fixed(), in.byte() != 0
-	return life, anew, in.err
+	life, anew, number = in.fixed(), in.byte() != 0, in.number()
+	return life, anew, number, in.err
 }

@@ -79,8 +79,8 @@ func (o *outbox) again(try uint64) bool {
 // inStream is how far a process has read what another one sends to a partition.
 type inStream struct {
 	next uint64
-	// doubt and base: messages from doubt to before base were not seen, and may not have arrived when the first one was sent
-	// that was. When one of them comes, it had failed; what it says is missed.
+	// base is the first message that was seen. Those from doubt to before it may not have arrived when it was sent. When one of
+	// them comes, it had failed, and the base came too early.
 	doubt, base uint64
 	seen        uint64 // when, in messages read
 }
@@ -124,10 +124,10 @@ func (s *inStreams) judge(m *message) (v verdict, lost bool) {
 	}
 	switch {
 	case m.n < in.next:
-		if in.doubt <= m.n && m.n < in.base {
-			in.doubt, lost = in.base, true
+		if m.n < in.doubt || m.n >= in.base {
+			return repeated, lost
 		}
-		return repeated, lost
+		in.next, in.doubt, lost = m.n, in.base, true // from here on all comes again
 	case m.n > in.next:
 		return early, lost
 	}
