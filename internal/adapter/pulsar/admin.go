@@ -115,16 +115,18 @@ type messageID struct {
 
 // internals of a partition: its ledgers in order and the cursors of its subscriptions.
 type internals struct {
-	Entries       int64  `json:"numberOfEntries"`
-	LastConfirmed string `json:"lastConfirmedEntry"`
-	Ledgers       []struct {
-		ID      int64 `json:"ledgerId"`
-		Entries int64 `json:"entries"`
-	} `json:"ledgers"`
-	Cursors map[string]struct {
+	Entries       int64    `json:"numberOfEntries"`
+	LastConfirmed string   `json:"lastConfirmedEntry"`
+	Ledgers       []ledger `json:"ledgers"`
+	Cursors       map[string]struct {
 		MarkDelete string `json:"markDeletePosition"`
 	} `json:"cursors"`
 	CurrentEntries int64 `json:"currentLedgerEntries"`
+}
+
+type ledger struct {
+	ID      int64 `json:"ledgerId"`
+	Entries int64 `json:"entries"`
 }
 
 // parsePosition reads "ledger:entry".

@@ -243,25 +243,13 @@ func (r *reader) wait() (pulsar.Message, error) {
 
 // follows checks that nothing is between the last message and this one.
 func (r *reader) follows(at seen) error {
-	gap := fmt.Errorf("%v came behind %v: %w", at.position(), r.last.position(), errGap)
-	whole := r.last.index+1 >= r.last.size
+	next, sure := r.last.next(at)
 	switch {
-	case at.ledger == r.last.ledger && at.entry == r.last.entry:
-		if at.index != r.last.index+1 {
-			return gap
-		}
+	case next && sure:
 		return nil
-	case !whole || at.index != 0:
-		return gap
-	case at.ledger == r.last.ledger:
-		if at.entry != r.last.entry+1 {
-			return gap
-		}
-		return nil
-	case at.entry != 0:
-		return gap
+	case !next:
+		return fmt.Errorf("%v came behind %v: %w", at.position(), r.last.position(), errGap)
 	}
-	// Another ledger: this one was read to its end, and there is none between them.
 	var state *internals
 	err := r.log.retry(r.ctx, "looking for ledgers", func(ctx context.Context) (err error) {
 		state, err = r.log.internals(ctx, r.topic, r.p)
@@ -273,18 +261,36 @@ func (r *reader) follows(at seen) error {
 	if err != nil {
 		return err
 	}
-	n, there := state.entries(r.last.ledger)
+	return state.between(r.last, at)
+}
+
+// next reports whether a message may be the next one. It is not sure when it is the first of another ledger.
+func (s seen) next(at seen) (next, sure bool) {
+	whole := s.index+1 >= s.size
+	switch {
+	case at.ledger == s.ledger && at.entry == s.entry:
+		return at.index == s.index+1, true
+	case at.ledger == s.ledger:
+		return whole && at.index == 0 && at.entry == s.entry+1, true
+	default:
+		return whole && at.index == 0 && at.entry == 0 && at.ledger > s.ledger, false
+	}
+}
+
+// between looks whether a ledger was read to its end, and there is none before the next one.
+func (i *internals) between(last, at seen) error {
+	n, there := i.entries(last.ledger)
 	switch {
 	case !there:
-		return fmt.Errorf("ledger %d was forgotten while it was read: %w", r.last.ledger, brokerlog.ErrTrimmed)
-	case n < r.last.entry+1:
-		return fmt.Errorf("ledger %d has %d entries, and entry %d was read: %w", r.last.ledger, n, r.last.entry, brokerlog.ErrAhead)
-	case n > r.last.entry+1:
-		return gap
+		return fmt.Errorf("ledger %d was forgotten while it was read: %w", last.ledger, brokerlog.ErrTrimmed)
+	case n < last.entry+1:
+		return fmt.Errorf("ledger %d has %d entries, and entry %d was read: %w", last.ledger, n, last.entry, brokerlog.ErrAhead)
+	case n > last.entry+1:
+		return fmt.Errorf("ledger %d has %d entries, and %d was the last that came: %w", last.ledger, n, last.entry, errGap)
 	}
-	for _, l := range state.Ledgers {
-		if l.ID > r.last.ledger && l.ID < at.ledger && l.Entries > 0 {
-			return gap
+	for _, l := range i.Ledgers {
+		if l.ID > last.ledger && l.ID < at.ledger && l.Entries > 0 {
+			return fmt.Errorf("ledger %d did not come: %w", l.ID, errGap)
 		}
 	}
 	return nil
