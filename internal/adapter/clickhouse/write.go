@@ -57,8 +57,9 @@ func rankOf(lives uint64, version events.EventNumber) uint64 {
 }
 
 // claim reads how far the model is. A model that nothing was ever written to may hold what is left of a reset or of a
-// building that broke off: it is emptied when the writer begins. When a write broke off, or somebody else has written, nothing that is
-// remembered of the tables holds any more.
+// building that broke off: it is emptied when the writer begins. When a write broke off, or somebody else has written,
+// nothing that is remembered of the tables holds any more; but what a building has counted, which is written without
+// positions, is known here only.
 func (m *Model) claim(ctx context.Context) error {
 	w := &m.writer
 	at, err := m.readPositions(ctx)
@@ -75,8 +76,12 @@ func (m *Model) claim(ctx context.Context) error {
 	case w.claimed && !maps.Equal(at, w.positions):
 		w.steps = nil
 	}
-	m.writer = writer{claimed: true, positions: at, stored: map[events.RunID]stored{}, steps: w.steps}
-	return m.countPurged(ctx)
+	begins := !w.claimed
+	w.claimed, w.unsure, w.positions, w.stored = true, false, at, map[events.RunID]stored{}
+	if begins {
+		return m.countPurged(ctx)
+	}
+	return nil
 }
 
 // Apply writes a batch: first how far it will go, then what it has, then that it is there. See the package for what holds
