@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/continuo-dev/continuo/internal/adapter/brokerinbox"
 	"github.com/continuo-dev/continuo/internal/adapter/brokerjournal"
 	"github.com/continuo-dev/continuo/internal/adapter/membership"
 	"github.com/continuo-dev/continuo/internal/adapter/segments"
@@ -30,7 +31,6 @@ import (
 	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/compose"
 	"github.com/continuo-dev/continuo/internal/dueindex"
-	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/readmodel"
@@ -64,7 +64,7 @@ type Options struct {
 	Blobs   blobstore.Store
 	// Model is for gateways and projectors.
 	Model readmodel.Model
-	Inbox inbox.Inbox
+	// Index is for schedulers.
 	Index dueindex.Index
 	// Name tells processes apart for people: host and process id.
 	Name string
@@ -109,7 +109,8 @@ type Process struct {
 	clock    clock.Clock
 	journal  *brokerjournal.Journal
 	segments *segments.Store
-	members  []*membership.Membership
+	inbox    *brokerinbox.Inbox // of schedulers and gateways
+	members  map[Role]*membership.Membership
 	http     net.Listener
 	grpc     net.Listener
 	group    *lifecycle.Group
@@ -134,7 +135,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	p := &Process{options: o, clock: clock.Real(), group: &lifecycle.Group{}, registry: prometheus.NewRegistry()}
+	p := &Process{options: o, clock: clock.Real(), group: &lifecycle.Group{}, registry: prometheus.NewRegistry(), members: map[Role]*membership.Membership{}}
 	p.metrics = compose.NewMetrics(p.registry)
 	if err := p.open(ctx); err != nil {
 		return nil, errors.Join(err, p.release())
@@ -148,11 +149,12 @@ func (p *Process) open(ctx context.Context) error {
 		Log: p.options.Log, Objects: p.options.Objects, Clock: p.clock, Logger: p.options.Logger.With(slog.String("service", "log")),
 		Cluster: p.options.Cluster, GiveUpAfter: p.options.GiveUpAfter,
 	}
-	if p.options.Has(Engine) {
-		members, err := p.join(ctx, Engine)
-		if err != nil {
+	for _, r := range p.options.Roles {
+		if err := p.join(ctx, r); err != nil {
 			return err
 		}
+	}
+	if members := p.members[Engine]; members != nil {
 		o.Members = members
 	}
 	var err error
@@ -178,7 +180,10 @@ func (p *Process) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.services(ctx); err != nil {
+	if err := p.openInbox(ctx); err != nil {
+		return err
+	}
+	if err := p.services(); err != nil {
 		return err
 	}
 	p.group.Start(context.WithoutCancel(ctx))
@@ -187,15 +192,32 @@ func (p *Process) open(ctx context.Context) error {
 }
 
 // join makes this process a member of those of a role.
-func (p *Process) join(ctx context.Context, r Role) (*membership.Membership, error) {
+func (p *Process) join(ctx context.Context, r Role) error {
 	m, err := membership.Join(ctx, membership.Options{
 		Log: p.options.Log, Clock: p.clock, Logger: p.options.Logger.With(slog.String("service", "membership")), Role: string(r), Name: p.options.Name,
 		Every: p.options.AnnounceEvery,
 	})
-	if err == nil {
-		p.members = append(p.members, m)
+	if err != nil {
+		return err
 	}
-	return m, err
+	p.members[r] = m
+	return nil
+}
+
+// openInbox joins schedulers and gateways.
+func (p *Process) openInbox(ctx context.Context) (err error) {
+	members := p.members[Gateway]
+	if members == nil {
+		members = p.members[Scheduler]
+	}
+	if members == nil {
+		return nil
+	}
+	p.inbox, err = brokerinbox.New(ctx, brokerinbox.Options{
+		Log: p.options.Log, Clock: p.clock, Logger: p.options.Logger.With(slog.String("service", "inbox")), Members: members,
+		Delivers: p.options.Has(Scheduler), GatewayRole: string(Gateway),
+	})
+	return err
 }
 
 // Done is closed when the process begins to stop: by Close, or because a part of it failed.
@@ -220,6 +242,9 @@ func (p *Process) release() error {
 				errs = append(errs, l.Close())
 			}
 		}
+	}
+	if p.inbox != nil {
+		p.inbox.Close()
 	}
 	if p.segments != nil {
 		errs = append(errs, p.segments.Close())

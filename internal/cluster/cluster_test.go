@@ -53,7 +53,6 @@ type lab struct {
 	objects *memory.Objects
 	blobs   *files.Store
 	model   *memory.ReadModel
-	inbox   *memory.Inbox
 }
 
 func newLab(t *testing.T) *lab {
@@ -63,7 +62,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	return &lab{
-		broker: memory.NewBroker(memory.BrokerOptions{Partitions: 4}), objects: &memory.Objects{}, blobs: blobs, inbox: memory.NewInbox(), model: memory.NewReadModel(),
+		broker: memory.NewBroker(memory.BrokerOptions{Partitions: 4}), objects: &memory.Objects{}, blobs: blobs, model: memory.NewReadModel(),
 	}
 }
 
@@ -79,7 +78,7 @@ func (l *lab) start(t *testing.T, roles ...cluster.Role) member {
 	link := l.broker.Connect()
 	store := memory.New(memory.Options{Partitions: 4})
 	o := cluster.Options{
-		Roles: roles, Log: link, Objects: l.objects, Blobs: l.blobs, Model: l.model, Inbox: l.inbox, Index: store.DueIndex(), Name: t.Name(),
+		Roles: roles, Log: link, Objects: l.objects, Blobs: l.blobs, Model: l.model, Index: store.DueIndex(), Name: t.Name(),
 		HTTPAddr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AnnounceEvery: 20 * time.Millisecond,
 	}
 	if testing.Verbose() {

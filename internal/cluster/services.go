@@ -15,15 +15,15 @@ import (
 )
 
 // services makes the services of this process and adds them to the group.
-func (p *Process) services(ctx context.Context) error {
+func (p *Process) services() error {
 	for _, role := range []struct {
 		Role
-		add func(ctx context.Context) error
+		add func() error
 	}{{Engine, p.addEngine}, {Scheduler, p.addScheduler}, {Projector, p.addProjector}, {Gateway, p.addGateway}} {
 		if !p.options.Has(role.Role) {
 			continue
 		}
-		if err := role.add(ctx); err != nil {
+		if err := role.add(); err != nil {
 			return fmt.Errorf("%s: %w", role.Role, err)
 		}
 	}
@@ -39,7 +39,7 @@ func (p *Process) logger(r Role) *slog.Logger {
 	return p.options.Logger.With(slog.String("service", string(r)))
 }
 
-func (p *Process) addEngine(context.Context) error {
+func (p *Process) addEngine() error {
 	own, err := engine.New(engine.Deps{
 		Log: p.journal, Runs: p.segments.RunStore(), Archive: p.segments.Archive(), Blobs: p.options.Blobs, Clock: p.clock,
 		Logger: p.logger(Engine), Observer: p.metrics,
@@ -55,16 +55,12 @@ func (p *Process) addEngine(context.Context) error {
 	return nil
 }
 
-func (p *Process) addScheduler(ctx context.Context) error {
-	members, err := p.join(ctx, Scheduler)
-	if err != nil {
-		return err
-	}
+func (p *Process) addScheduler() error {
 	p.metrics.WatchScheduler(p.workingScheduler)
 	p.group.Add(string(Scheduler), func(ctx context.Context) error {
-		return p.alone(ctx, Scheduler, members, func(ctx context.Context) error {
+		return p.alone(ctx, Scheduler, func(ctx context.Context) error {
 			schedule := scheduler.New(scheduler.Deps{
-				Log: p.journal, Commands: p.journal, Index: p.options.Index, Inbox: p.options.Inbox, Clock: p.clock, Observer: p.metrics,
+				Log: p.journal, Commands: p.journal, Index: p.options.Index, Inbox: p.inbox, Clock: p.clock, Observer: p.metrics,
 				Logger: p.logger(Scheduler), Partitions: compose.Partitions(p.journal.Partitions()),
 			}, scheduler.Options{})
 			p.set(func() { p.scheduler = schedule })
@@ -75,14 +71,10 @@ func (p *Process) addScheduler(ctx context.Context) error {
 	return nil
 }
 
-func (p *Process) addProjector(ctx context.Context) error {
-	members, err := p.join(ctx, Projector)
-	if err != nil {
-		return err
-	}
+func (p *Process) addProjector() error {
 	p.metrics.WatchProjector(p.workingProjector)
 	p.group.Add(string(Projector), func(ctx context.Context) error {
-		return p.alone(ctx, Projector, members, func(ctx context.Context) error {
+		return p.alone(ctx, Projector, func(ctx context.Context) error {
 			project := projector.New(projector.Deps{
 				Log: p.journal, Archive: p.segments.Archive(), Model: p.options.Model, Clock: p.clock, Logger: p.logger(Projector),
 				Partitions: compose.Partitions(p.journal.Partitions()),
@@ -95,9 +87,9 @@ func (p *Process) addProjector(ctx context.Context) error {
 	return nil
 }
 
-func (p *Process) addGateway(context.Context) error {
+func (p *Process) addGateway() error {
 	door, err := gateway.New(gateway.Deps{
-		Sender: p.journal, Follower: p.journal, Partitions: p.journal.Partitions(), Archive: p.segments.Archive(), Inbox: p.options.Inbox,
+		Sender: p.journal, Follower: p.journal, Partitions: p.journal.Partitions(), Archive: p.segments.Archive(), Inbox: p.inbox,
 		Reader: p.options.Model, Blobs: p.options.Blobs, Clock: p.clock, Log: p.logger(Gateway), Metrics: p.registry, Health: p.health,
 		Backlog: func() []gateway.QueueBacklog {
 			if s := p.workingScheduler(); s != nil {
@@ -118,7 +110,8 @@ func (p *Process) addGateway(context.Context) error {
 
 // alone runs a service while this process is the one of its role that works, and stands by otherwise. There is one thing to
 // work on: all partitions together, which is number 0.
-func (p *Process) alone(ctx context.Context, r Role, members *membership.Membership, run func(ctx context.Context) error) error {
+func (p *Process) alone(ctx context.Context, r Role, run func(ctx context.Context) error) error {
+	members := p.members[r]
 	for ctx.Err() == nil {
 		err := members.Await(ctx, 0)
 		switch {
