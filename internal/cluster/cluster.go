@@ -30,7 +30,6 @@ import (
 	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/compose"
-	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/readmodel"
@@ -64,8 +63,6 @@ type Options struct {
 	Blobs   blobstore.Store
 	// Model is for gateways and projectors.
 	Model readmodel.Model
-	// Index is for schedulers.
-	Index dueindex.Index
 	// Name tells processes apart for people: host and process id.
 	Name string
 	// Cluster names the cluster; it is written into the log and compared.

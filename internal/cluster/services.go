@@ -7,12 +7,17 @@ import (
 	"log/slog"
 
 	"github.com/continuo-dev/continuo/internal/adapter/membership"
+	"github.com/continuo-dev/continuo/internal/adapter/segments"
 	"github.com/continuo-dev/continuo/internal/compose"
+	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/gateway"
 	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
 )
+
+// indexRoot is where the objects of the scheduler's index are.
+const indexRoot = "index/"
 
 // services makes the services of this process and adds them to the group.
 func (p *Process) services() error {
@@ -58,9 +63,16 @@ func (p *Process) addEngine() error {
 func (p *Process) addScheduler() error {
 	p.metrics.WatchScheduler(p.workingScheduler)
 	p.group.Add(string(Scheduler), func(ctx context.Context) error {
-		return p.alone(ctx, Scheduler, func(ctx context.Context) error {
+		return p.alone(ctx, Scheduler, func(ctx context.Context) (err error) {
+			index, err := segments.Open(segments.Options{
+				Objects: objectstore.Within(p.options.Objects, indexRoot), Clock: p.clock, Logger: p.logger(Scheduler), Partitions: p.journal.Partitions(),
+			})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, index.Close()) }()
 			schedule := scheduler.New(scheduler.Deps{
-				Log: p.journal, Commands: p.journal, Index: p.options.Index, Inbox: p.inbox, Clock: p.clock, Observer: p.metrics,
+				Log: p.journal, Commands: p.journal, Index: index.DueIndex(), Inbox: p.inbox, Clock: p.clock, Observer: p.metrics,
 				Logger: p.logger(Scheduler), Partitions: compose.Partitions(p.journal.Partitions()),
 			}, scheduler.Options{})
 			p.set(func() { p.scheduler = schedule })

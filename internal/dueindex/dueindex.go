@@ -36,7 +36,7 @@ type Item struct {
 
 // Index is the port. Its methods may be called from any goroutine, for one partition by one scheduler only.
 type Index interface {
-	// Save deletes and then puts items and moves the partition's position, all or nothing. It is ordered after the commits of
+	// Save deletes and then puts items and moves the partition's position, which never falls, all or nothing. It is ordered after the commits of
 	// the journal that precede it and is not synced by itself: after a crash an older state comes back with its older
 	// position. Deleting what is not there is harmless.
 	Save(ctx context.Context, p events.Partition, next events.Seq, puts []Item, deletes []Key) error

@@ -15,6 +15,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/dueindex/dueindextest"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/journal/journaltest"
+	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/objectstore/objectstoretest"
 	"github.com/continuo-dev/continuo/internal/runstore"
 	"github.com/continuo-dev/continuo/internal/runstore/runstoretest"
@@ -243,7 +244,21 @@ func TestCrashKeepsAPrefix(t *testing.T) {
 func TestObjects(t *testing.T) {
 	t.Parallel()
 	objectstoretest.Test(t, func(*testing.T) objectstoretest.Fixture {
-		o := &memory.Objects{}
-		return objectstoretest.Fixture{Store: o}
+		return objectstoretest.Fixture{Store: &memory.Objects{}}
+	})
+}
+
+// TestObjectsWithin runs the suite on a part of a store, beside objects of others.
+func TestObjectsWithin(t *testing.T) {
+	t.Parallel()
+	objectstoretest.Test(t, func(t *testing.T) objectstoretest.Fixture {
+		all := &memory.Objects{}
+		for _, name := range []string{"part", "other/x", "z"} {
+			if err := all.Put(t.Context(), name, []byte("of others")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		part := func(*testing.T) objectstore.Store { return objectstore.Within(all, "part/") }
+		return objectstoretest.Fixture{Store: part(t), Reopen: part}
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/archive/archivetest"
 	"github.com/continuo-dev/continuo/internal/clock"
+	"github.com/continuo-dev/continuo/internal/dueindex"
+	"github.com/continuo-dev/continuo/internal/dueindex/dueindextest"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/runstore"
@@ -190,4 +192,18 @@ func (c *cluster) fixture(t *testing.T, change func(*testing.T) func(*Options)) 
 		Sync:  sync,
 		Crash: func(t *testing.T) archivetest.Fixture { t.Helper(); return c.fixture(t, change) },
 	}
+}
+
+func TestDueIndex(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, objects func(t *testing.T) objectstore.Store, change func(t *testing.T) func(*Options)) {
+		dueindextest.Test(t, func(t *testing.T) dueindextest.Fixture {
+			all := objects(t)
+			index := func(t *testing.T) dueindex.Index {
+				t.Helper()
+				return openStore(t, objectstore.Within(all, "index/"), nil, change(t)).DueIndex()
+			}
+			return dueindextest.Fixture{Index: index(t), Sync: func(*testing.T) {}, Crash: index}
+		})
+	})
 }

@@ -130,8 +130,8 @@ func testEmpty(t *testing.T, f Fixture) {
 	if len(keys) != 0 {
 		t.Fatalf("keys in an empty index: %v", keys)
 	}
-	save(t, i, 0, 7, nil, task(1, 1, 0).Key) // deleting what is not there is harmless
-	save(t, i, 0, 5, nil)
+	save(t, i, 0, 5, nil, task(1, 1, 0).Key) // deleting what is not there is harmless
+	save(t, i, 0, 7, nil)
 }
 
 func testGetAndReplace(t *testing.T, f Fixture) {
