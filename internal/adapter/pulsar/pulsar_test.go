@@ -54,9 +54,11 @@ func open(t testing.TB, o pulsar.Options) *pulsar.Log {
 	return l
 }
 
-// ask sends a request to the broker's web service.
+// ask sends a request to the web service of the shared broker, while nobody restarts it.
 func ask(t *testing.T, s *server.Server, method, path, body string) {
 	t.Helper()
+	restarting.Lock()
+	defer restarting.Unlock()
 	request, err := http.NewRequestWithContext(t.Context(), method, s.AdminURL()+"/admin/v2/"+path, bytes.NewBufferString(body))
 	if err != nil {
 		t.Fatal(err)
@@ -111,8 +113,6 @@ func TestConforms(t *testing.T) {
 			Another: func(t *testing.T) brokerlog.Log { return open(t, o) },
 			Trim: func(t *testing.T, topic brokerlog.Topic, p events.Partition) {
 				path := fmt.Sprintf("persistent/%s/%s/%s-partition-%d", o.Tenant, o.Namespace, topic, p)
-				restarting.Lock()
-				defer restarting.Unlock()
 				ask(t, s, http.MethodPut, path+"/unload", "") // closes the ledger
 				ask(t, s, http.MethodPost, path+"/trim", "")
 			},
