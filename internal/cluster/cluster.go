@@ -53,6 +53,9 @@ const (
 // Roles returns all roles, in the order in which they are started.
 func Roles() []Role { return []Role{Engine, Scheduler, Projector, Gateway} }
 
+// DefaultProjectEvery is how long a batch for the read model collects.
+const DefaultProjectEvery = time.Second
+
 // Options of a process. Zero settings mean the defaults of the parts.
 type Options struct {
 	// Roles are the services of this process, at least one.
@@ -74,6 +77,8 @@ type Options struct {
 	RetentionHistory   time.Duration
 	MaxPayloadBytes    int64
 	DrainTimeout       time.Duration
+	// ProjectEvery is how long a batch for the read model collects; 0 means [DefaultProjectEvery].
+	ProjectEvery time.Duration
 	// AnnounceEvery is the rhythm in which processes announce themselves; see [membership.DefaultEvery].
 	AnnounceEvery time.Duration
 	// GiveUpAfter is how long an append may take; see [brokerjournal.DefaultGiveUpAfter].
@@ -128,6 +133,9 @@ type Process struct {
 func Start(ctx context.Context, o Options) (*Process, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.ProjectEvery == 0 {
+		o.ProjectEvery = DefaultProjectEvery
 	}
 	if err := o.check(); err != nil {
 		return nil, err

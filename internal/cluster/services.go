@@ -19,6 +19,13 @@ import (
 // indexRoot is where the objects of the scheduler's index are.
 const indexRoot = "index/"
 
+// A batch for the read model ends with so many events or bytes: a store of columns takes large batches for the price of small
+// ones.
+const (
+	batchEvents = 50_000
+	batchBytes  = 64 << 20
+)
+
 // services makes the services of this process and adds them to the group.
 func (p *Process) services() error {
 	for _, role := range []struct {
@@ -90,7 +97,7 @@ func (p *Process) addProjector() error {
 			project := projector.New(projector.Deps{
 				Log: p.journal, Archive: p.segments.Archive(), Model: p.options.Model, Clock: p.clock, Logger: p.logger(Projector),
 				Partitions: compose.Partitions(p.journal.Partitions()),
-			}, projector.Options{})
+			}, projector.Options{Delay: p.options.ProjectEvery, Events: batchEvents, Bytes: batchBytes})
 			p.set(func() { p.projector = project })
 			defer p.set(func() { p.projector = nil })
 			return project.Run(ctx)
