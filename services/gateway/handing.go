@@ -194,6 +194,9 @@ func (w *writer) handTask(ctx context.Context, d sessions.Delivery) error {
 
 // assembleTask makes the message of a task; over says that the attempt has ended meanwhile.
 func (g *Gateway) assembleTask(ctx context.Context, d sessions.Delivery) (m *apiv1.TaskDelivery, limits events.TaskOptions, over bool, err error) {
+	if err := g.awaitRecord(ctx, d.Partition, d.From); err != nil {
+		return nil, limits, false, err
+	}
 	open := d.Task
 	h := sessions.TaskPast{Scheduled: open.Call}
 	// A first delivery that the tail has seen begin needs nothing from the past.
@@ -255,6 +258,9 @@ func (w *writer) handActivation(ctx context.Context, hand sessions.Hand) error {
 // memory, else the beginning of a full replay.
 func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m *apiv1.ActivationDelivery, over bool, err error) {
 	d, open := hand.Delivery, hand.Delivery.Activation
+	if err := g.awaitRecord(ctx, d.Partition, d.From); err != nil {
+		return nil, false, err
+	}
 	a := open.Activation
 	if d.Number > 1 || !g.tail.covers(d.Partition, d.From) {
 		if over, err := g.activationOver(ctx, d.Partition, open); err != nil || over {

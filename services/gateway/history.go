@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/archive"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -93,6 +94,36 @@ func (g *Gateway) activationOver(ctx context.Context, p events.Partition, open *
 		return true, nil
 	}
 	return over, err
+}
+
+// How long a delivery waits for the record that it comes from, and how often that is looked for.
+const (
+	recordPatience = 5 * time.Second
+	recordLook     = 2 * time.Millisecond
+)
+
+// awaitRecord returns when the log has a record as this process reads it: the scheduler of another process may have read it,
+// and delivered what it opened, earlier. Before that, what is not in the archive is not over; it is not there yet.
+func (g *Gateway) awaitRecord(ctx context.Context, p events.Partition, seq events.Seq) error {
+	has := func() bool { _, last := g.deps.Follower.Bounds(p); return last >= seq }
+	if has() {
+		return nil
+	}
+	patience, look := g.deps.Clock.NewTimer(recordPatience), g.deps.Clock.NewTimer(recordLook)
+	defer patience.Stop()
+	defer look.Stop()
+	for !has() {
+		select {
+		case <-look.C():
+			look.Reset(recordLook)
+		case <-patience.C():
+			_, last := g.deps.Follower.Bounds(p)
+			return fmt.Errorf("a delivery comes from record %d of partition %d, and this process has read %d after %v", seq, p, last, recordPatience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // workflowType returns the type of a run.

@@ -289,6 +289,10 @@ func (m *Membership) listen(r brokerlog.Reader) {
 		err := m.read(r)
 		r.Close()
 		for err != nil && m.ctx.Err() == nil {
+			if errors.Is(err, brokerlog.ErrClosed) {
+				m.options.Logger.Error("announcements cannot be read any more", slog.String("role", m.options.Role), slog.String("error", err.Error()))
+				return
+			}
 			m.options.Logger.Warn("announcements are read anew", slog.String("role", m.options.Role), slog.String("error", err.Error()))
 			select {
 			case <-m.options.Clock.After(m.options.Every):
