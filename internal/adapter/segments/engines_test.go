@@ -45,7 +45,11 @@ func engineProcess(t *testing.T, c *cluster) (kill func()) {
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	for range partitions {
-		<-o.recovered
+		select {
+		case <-o.recovered:
+		case <-time.After(time.Minute):
+			t.Fatal("the engine does not recover its partitions")
+		}
 	}
 	return func() {
 		objects.plan(1, false, true)
@@ -114,8 +118,10 @@ func TestEngines(t *testing.T) {
 	for n := range runs {
 		send(n, events.SignalWorkflow{Name: "last"})
 	}
+	patience, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for seen := 0; seen < runs; {
-		records, err := tail.Next(t.Context(), 1_000)
+		records, err := tail.Next(patience, 1_000)
 		check(t, err)
 		for _, r := range records {
 			for _, e := range r.Events {
