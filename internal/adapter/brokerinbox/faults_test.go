@@ -222,7 +222,7 @@ func TestFaultyBroker(t *testing.T) {
 		all.Go(func() {
 			for n := range each {
 				if err := scheduler.Deliver(g.session, []inbox.Delivery{task(g.worker(), n+1)}); err != nil {
-					t.Errorf("delivery %d to session %d: %v", n+1, g.session, err)
+					t.Errorf("delivery %d to session %d: %v; %+v %+v %+v", n+1, g.session, err, scheduler.Stats(), gates[0].Stats(), gates[1].Stats())
 					return
 				}
 				if got, err := g.takes(ctx, 1); err != nil || got[0] != n+1 {

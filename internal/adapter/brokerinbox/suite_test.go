@@ -105,10 +105,14 @@ func (s settled) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for {
-		a, readA := s.gate.Settled(ctx)
+		before, _ := s.gate.Settled(ctx)
 		b, readB := s.delivers.Settled(ctx)
-		if a && b {
+		a, readA := s.gate.Settled(ctx) // it may have had something to read since
+		switch {
+		case before && b && a:
 			return
+		case a && b:
+			continue
 		}
 		select {
 		case <-readA:
