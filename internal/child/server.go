@@ -16,7 +16,8 @@ type ServerOptions struct {
 	Binary string   // a continuo program
 	Dir    string   // its data
 	Log    string   // file for its log; empty: Dir + ".log"
-	Args   []string // further flags of `continuo serve`
+	Verb   string   // the service over a broker that is run instead of `continuo serve`; it has no Dir
+	Args   []string // further flags
 	Env    []string
 }
 
@@ -50,8 +51,12 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // Spawn is Restart without waiting.
 func (s *Server) Spawn() error {
-	args := append([]string{"serve", "--data", s.options.Dir, "--http-addr", s.HTTPAddr, "--grpc-addr", s.GRPCAddr}, s.options.Args...)
-	process, err := Start(Program{Name: "server", Path: s.options.Binary, Args: args, Env: s.options.Env, Log: s.options.Log})
+	name, args := "server", []string{"serve", "--data", s.options.Dir}
+	if s.options.Verb != "" {
+		name, args = s.options.Verb, []string{s.options.Verb}
+	}
+	args = append(append(args, "--http-addr", s.HTTPAddr, "--grpc-addr", s.GRPCAddr), s.options.Args...)
+	process, err := Start(Program{Name: name, Path: s.options.Binary, Args: args, Env: s.options.Env, Log: s.options.Log})
 	if err != nil {
 		return err
 	}
