@@ -41,6 +41,11 @@ func recoverPartition(ctx context.Context, id events.Partition, owner journal.Ow
 	p.checkpoint = max(checkpoint.Next, 1)
 	p.seq = p.checkpoint - 1
 	folded, err := p.foldTail(ctx, owner.Last())
+	if errors.Is(err, journal.ErrTrimmed) {
+		if now, failed := deps.Runs.Checkpoint(ctx, id); failed == nil && now.Next > p.checkpoint {
+			return nil, fmt.Errorf("another process owns the partition, and has trimmed its log: %v", err) //nolint:errorlint // trimmed is no reason to stop then
+		}
+	}
 	if err != nil {
 		return nil, stopping(err)
 	}

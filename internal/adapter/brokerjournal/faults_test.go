@@ -415,6 +415,36 @@ func TestTrimmedLog(t *testing.T) {
 	}
 }
 
+// TestBeginningAsOthersMovedIt: a process that takes over sees how far the owner before has trimmed, and one that comes too
+// late does not move the beginning back.
+func TestBeginningAsOthersMovedIt(t *testing.T) {
+	t.Parallel()
+	c := newCluster()
+	_, a := c.process(t, nil)
+	_, b := c.process(t, nil)
+	first := acquire(t, a)
+	write(t, first, 1, 20)
+	if err := a.Trim(0, 15); err != nil {
+		t.Fatal(err)
+	}
+	if o := acquire(t, b); o.Last() != 20 {
+		t.Fatalf("last is %d", o.Last())
+	}
+	if begin, last := b.Bounds(0); begin != 15 || last != 20 {
+		t.Errorf("the next owner sees %d…%d, want 15…20", begin, last)
+	}
+	if err := b.Trim(0, 18); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Trim(0, 16); err != nil {
+		t.Fatal(err)
+	}
+	_, fresh := c.process(t, nil)
+	if begin, _ := fresh.Bounds(0); begin != 18 {
+		t.Errorf("a late trim moved the beginning to %d", begin)
+	}
+}
+
 // TestDamagedCheckpoint: an older checkpoint serves as well, while the log has what follows it.
 func TestDamagedCheckpoint(t *testing.T) {
 	t.Parallel()

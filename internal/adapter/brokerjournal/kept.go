@@ -246,6 +246,9 @@ func (j *Journal) trim(ctx context.Context, id events.Partition, below events.Se
 	if err != nil {
 		return err
 	}
+	if err := j.partitions[id].refresh(ctx); err != nil { // a former owner must not move the beginning back
+		return err
+	}
 	first, last := j.Bounds(id)
 	below = min(below, last+1)
 	for _, h := range all {

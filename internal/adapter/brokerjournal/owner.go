@@ -67,6 +67,10 @@ func (p *partition) acquire(ctx context.Context) (journal.Owner, error) {
 		o.Release()
 		return nil, err
 	}
+	if err := p.refresh(ctx); err != nil { // the owner before may have trimmed
+		o.Release()
+		return nil, err
+	}
 	p.mu.Lock()
 	o.last = o.writer.Confirmed()
 	in := p.state.In()

@@ -68,6 +68,7 @@ type Membership struct {
 	works map[events.Partition]struct{}
 	moved chan struct{} // closed and replaced when the view changes
 	n     uint64        // announcements made
+	beats uint64        // of them in the rhythm
 }
 
 // Join begins to announce the process and to listen. It returns when the presence topic can be read.
@@ -207,11 +208,14 @@ func (m *Membership) announceNow() {
 }
 
 // next makes the next announcement.
-func (m *Membership) next(leaving bool) []byte {
+func (m *Membership) next(beat, leaving bool) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.n++
-	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Leaving: leaving}
+	if beat {
+		m.beats++
+	}
+	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Beat: m.beats, Leaving: leaving}
 	for p := range m.works {
 		a.Works = append(a.Works, p)
 	}
@@ -234,8 +238,10 @@ func (m *Membership) announce(to brokerlog.Appender) {
 		if waiting {
 			due, nudge = nil, nil
 		}
+		beat := false
 		select {
 		case <-due:
+			beat = true
 		case <-nudge:
 		case err := <-told:
 			waiting = false
@@ -246,12 +252,14 @@ func (m *Membership) announce(to brokerlog.Appender) {
 			return
 		}
 		waiting = true
-		to.Append(m.ctx, m.next(false), func(err error) { told <- err })
-		every := m.options.Every
-		if m.n < presence.Settled {
-			every = min(every, joinEvery)
+		to.Append(m.ctx, m.next(beat, false), func(err error) { told <- err })
+		if beat {
+			every := m.options.Every
+			if m.beats < presence.Settled {
+				every = min(every, joinEvery)
+			}
+			timer.Reset(every)
 		}
-		timer.Reset(every)
 	}
 }
 
@@ -269,7 +277,7 @@ func (m *Membership) goodbye(to brokerlog.Appender, told chan error, waiting boo
 			return
 		}
 	}
-	to.Append(ctx, m.next(true), func(err error) { told <- err })
+	to.Append(ctx, m.next(false, true), func(err error) { told <- err })
 	select {
 	case err := <-told:
 		m.warn(err)

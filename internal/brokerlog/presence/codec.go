@@ -20,8 +20,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	      1      4  checksum (CRC-32C) of what follows
 //	      5      8  process
 //	     13      8  n
-//	     21      1  flags: 1 leaving
-//	     22    1+n  role: length, text
+//	     21      8  beat
+//	     29      1  flags: 1 leaving
+//	     30    1+n  role: length, text
 //	      …    1+n  name
 //	      …   2+2n  works
 func Append(dst []byte, a *Announcement) []byte {
@@ -29,6 +30,7 @@ func Append(dst []byte, a *Announcement) []byte {
 	dst = append(dst, version, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(a.Process))
 	dst = binary.BigEndian.AppendUint64(dst, a.N)
+	dst = binary.BigEndian.AppendUint64(dst, a.Beat)
 	flags := byte(0)
 	if a.Leaving {
 		flags = 1
@@ -61,11 +63,14 @@ func Decode(b []byte) (Announcement, error) {
 		return Announcement{}, fmt.Errorf("an announcement of %d bytes is cut", len(b))
 	}
 	rest := b[5:]
-	if len(rest) < 17 {
+	if len(rest) < 25 {
 		return short()
 	}
-	a := Announcement{Process: Process(binary.BigEndian.Uint64(rest)), N: binary.BigEndian.Uint64(rest[8:]), Leaving: rest[16]&1 != 0}
-	rest = rest[17:]
+	a := Announcement{
+		Process: Process(binary.BigEndian.Uint64(rest)), N: binary.BigEndian.Uint64(rest[8:]), Beat: binary.BigEndian.Uint64(rest[16:]),
+		Leaving: rest[24]&1 != 0,
+	}
+	rest = rest[25:]
 	for _, text := range []*string{&a.Role, &a.Name} {
 		if len(rest) < 1 || len(rest)-1 < int(rest[0]) {
 			return short()

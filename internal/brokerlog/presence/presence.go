@@ -2,8 +2,8 @@
 // It is pure: no I/O, clock or lock. Two processes may decide differently for a while, as they read at different speeds;
 // that costs work and nothing else, because package fold lets one owner's records count.
 //
-// Nobody's silence is measured by a clock. A process counts its own announcements, which it appends in a steady rhythm, as they
-// come back to it: who has said nothing between [Silence] of them is taken to be gone. So a process that was stopped, or a
+// Nobody's silence is measured by a clock. A process counts the announcements that it appends in a steady rhythm, its beats, as
+// they come back to it: who has said nothing between [Silence] of them is taken to be gone. So a process that was stopped, or a
 // broker that was away, makes nobody look dead.
 package presence
 
@@ -17,11 +17,11 @@ import (
 // Process is one life of a process: a random number.
 type Process uint64
 
-// Limits, and how many own announcements lie between events.
+// Limits, and how many own beats lie between events.
 const (
-	// Silence is after how many own announcements another process that said nothing is gone.
+	// Silence is after how many own beats another process that said nothing is gone.
 	Silence = 4
-	// Settled is after how many own announcements a process knows whoever is there: they answer its first one.
+	// Settled is after how many own beats a process knows whoever is there: they answer its first one.
 	Settled = 3
 	// forgotten is after how many of them it is forgotten.
 	forgotten = 16
@@ -39,8 +39,8 @@ type Announcement struct {
 	Role string
 	// Name is host and process id, for people.
 	Name string
-	// N counts its announcements from 1.
-	N uint64
+	// N counts its announcements from 1, and Beat those that came in the rhythm: the others tell at once what has changed.
+	N, Beat uint64
 	// Leaving is set in its last one.
 	Leaving bool
 	// Works are the partitions that it works on, ascending.
@@ -59,13 +59,13 @@ type Member struct {
 type View struct {
 	self    Process
 	role    string
-	own     uint64 // own announcements that came back
+	own     uint64 // beats of its own that came back
 	members map[Process]*member
 }
 
 type member struct {
 	said  Announcement
-	heard uint64 // own announcements that had come back when it spoke last
+	heard uint64 // beats that had come back when it spoke last
 }
 
 // NewView returns the view of a process that has heard nobody, not even itself.
@@ -77,7 +77,7 @@ func NewView(self Process, role string) *View {
 // should be answered.
 func (v *View) Read(a Announcement) (fresh bool) {
 	if a.Process == v.self {
-		v.own = max(v.own, a.N)
+		v.own = max(v.own, a.Beat)
 		v.forget()
 	}
 	m := v.members[a.Process]

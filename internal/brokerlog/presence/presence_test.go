@@ -29,7 +29,7 @@ func newRoom(processes ...presence.Process) *room {
 func (r *room) say(p presence.Process, leaving bool, works ...events.Partition) {
 	r.n[p]++
 	for _, v := range r.views {
-		v.Read(presence.Announcement{Process: p, Role: "engine", N: r.n[p], Leaving: leaving, Works: works})
+		v.Read(presence.Announcement{Process: p, Role: "engine", N: r.n[p], Beat: r.n[p], Leaving: leaving, Works: works})
 	}
 }
 
@@ -119,23 +119,37 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestNewsAreNoBeats: who tells much at once does not take the others to be silent.
+func TestNewsAreNoBeats(t *testing.T) {
+	t.Parallel()
+	v := presence.NewView(1, "engine")
+	v.Read(presence.Announcement{Process: 1, Role: "engine", N: 1, Beat: presence.Settled})
+	v.Read(presence.Announcement{Process: 2, Role: "engine", N: 1, Beat: 1})
+	for n := range uint64(50) {
+		v.Read(presence.Announcement{Process: 1, Role: "engine", N: 2 + n, Beat: presence.Settled})
+	}
+	if got := len(v.Present()); got != 2 {
+		t.Fatalf("%d are present", got)
+	}
+}
+
 func TestNobodyWorksBeforeHeKnowsTheOthers(t *testing.T) {
 	t.Parallel()
 	v := presence.NewView(1, "engine")
 	for n := uint64(1); n < presence.Settled; n++ {
-		v.Read(presence.Announcement{Process: 1, Role: "engine", N: n})
+		v.Read(presence.Announcement{Process: 1, Role: "engine", N: n, Beat: n})
 		if v.Mine(0) {
 			t.Fatalf("it works after %d announcements", n)
 		}
 	}
-	v.Read(presence.Announcement{Process: 1, Role: "engine", N: presence.Settled})
+	v.Read(presence.Announcement{Process: 1, Role: "engine", N: presence.Settled, Beat: presence.Settled})
 	if !v.Mine(0) {
 		t.Fatal("alone, and it does not work")
 	}
-	if !v.Read(presence.Announcement{Process: 2, Role: "engine", N: 1}) || v.Read(presence.Announcement{Process: 2, Role: "engine", N: 2}) {
+	if !v.Read(presence.Announcement{Process: 2, Role: "engine", N: 1, Beat: 1}) || v.Read(presence.Announcement{Process: 2, Role: "engine", N: 2, Beat: 2}) {
 		t.Error("a new process is fresh once")
 	}
-	if v.Read(presence.Announcement{Process: 3, Role: "scheduler", N: 1}) || len(v.Present()) != 2 {
+	if v.Read(presence.Announcement{Process: 3, Role: "scheduler", N: 1, Beat: 1}) || len(v.Present()) != 2 {
 		t.Error("a process of another role counts")
 	}
 	if all := v.All(); len(all) != 3 || all[2].Role != "scheduler" || v.Heard() != presence.Settled {
@@ -146,7 +160,7 @@ func TestNobodyWorksBeforeHeKnowsTheOthers(t *testing.T) {
 			t.Errorf("partition %d goes to a process of another role", p)
 		}
 	}
-	v.Read(presence.Announcement{Process: 2, Role: "engine", N: 2, Leaving: true})
+	v.Read(presence.Announcement{Process: 2, Role: "engine", N: 2, Beat: 2, Leaving: true})
 	if len(v.Present()) != 2 {
 		t.Error("a repeated announcement counts")
 	}
@@ -155,17 +169,17 @@ func TestNobodyWorksBeforeHeKnowsTheOthers(t *testing.T) {
 func TestMembersAreBounded(t *testing.T) {
 	t.Parallel()
 	v := presence.NewView(1, "engine")
-	v.Read(presence.Announcement{Process: 1, Role: "engine", N: 1})
+	v.Read(presence.Announcement{Process: 1, Role: "engine", N: 1, Beat: 1})
 	for id := range presence.Process(2 * presence.MaxMembers) {
-		v.Read(presence.Announcement{Process: id + 10, Role: "engine", N: 1})
+		v.Read(presence.Announcement{Process: id + 10, Role: "engine", N: 1, Beat: 1})
 	}
 	if got := len(v.Present()); got != presence.MaxMembers {
 		t.Fatalf("%d members are remembered", got)
 	}
 	for n := range uint64(20) {
-		v.Read(presence.Announcement{Process: 1, Role: "engine", N: 2 + n})
+		v.Read(presence.Announcement{Process: 1, Role: "engine", N: 2 + n, Beat: 2 + n})
 	}
-	v.Read(presence.Announcement{Process: 5, Role: "engine", N: 1})
+	v.Read(presence.Announcement{Process: 5, Role: "engine", N: 1, Beat: 1})
 	if got := v.Present(); len(got) != 2 {
 		t.Fatalf("%d are present after a long silence", len(got))
 	}
@@ -173,9 +187,9 @@ func TestMembersAreBounded(t *testing.T) {
 
 func TestCodec(t *testing.T) {
 	t.Parallel()
-	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Leaving: true, Works: []events.Partition{0, 3, 65535}}
+	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Beat: 4, Leaving: true, Works: []events.Partition{0, 3, 65535}}
 	b := presence.Append([]byte("x"), &a)[1:]
-	const golden = "\x01\x6b\xf8\x08\x58\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x01\x06engine\x0bhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
+	const golden = "\x01\x23\xea\xd5\x05\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x04\x01\x06engine\x0bhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
 	if string(b) != golden {
 		t.Errorf("the bytes are %q", b)
 	}
@@ -196,7 +210,7 @@ func TestCodec(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(presence.Append(nil, &presence.Announcement{Process: 1, Role: "r", Name: "n", N: 1, Works: []events.Partition{2}}))
+	f.Add(presence.Append(nil, &presence.Announcement{Process: 1, Role: "r", Name: "n", N: 1, Beat: 1, Works: []events.Partition{2}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := presence.Decode(b)
 		if err != nil {
