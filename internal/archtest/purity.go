@@ -15,6 +15,7 @@ import (
 var purePackages = []string{
 	"pkg/events", "services/engine/machine", "services/scheduler/matcher", "services/scheduler/wheel", "services/gateway/sessions",
 	"services/projector/projection", "internal/readmodel/row", "internal/brokerlog/fold", "internal/brokerlog/presence", "internal/replay",
+	"internal/inbox/book", "internal/adapter/brokerinbox/post",
 }
 
 // mayStartGoroutines are the pure packages that may use goroutines and channels, because they hand over strictly.
