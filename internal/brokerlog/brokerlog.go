@@ -22,7 +22,7 @@ const (
 	Events Topic = "events"
 	// Commands has as many: commands of package fold.
 	Commands Topic = "commands"
-	// Inbox has what schedulers give to gateways.
+	// Inbox has what schedulers give to gateways, and what these report.
 	Inbox Topic = "inbox"
 	// Presence has what processes tell of themselves.
 	Presence Topic = "presence"
