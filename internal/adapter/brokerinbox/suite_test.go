@@ -75,7 +75,7 @@ type end struct {
 	self presence.Process
 }
 
-func start(t *testing.T, b *memory.Broker, w *town, self presence.Process, role string, delivers bool) end {
+func start(t testing.TB, b *memory.Broker, w *town, self presence.Process, role string, delivers bool) end {
 	t.Helper()
 	link := b.Connect()
 	if role != "" {
@@ -97,7 +97,7 @@ func start(t *testing.T, b *memory.Broker, w *town, self presence.Process, role 
 
 // settled is an inbox whose calls return when everything has been said and heard that follows from them.
 type settled struct {
-	t              *testing.T
+	t              testing.TB
 	gate, delivers end
 }
 

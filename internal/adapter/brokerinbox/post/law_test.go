@@ -453,7 +453,7 @@ func (w *world) fault(kind int, count *uint64) {
 
 const faults = 10
 
-var seedCount = flag.Int("seeds", 500, "schedules of TestLaw")
+var seedCount = flag.Int("seeds", 300, "schedules of TestLaw")
 
 func run(t *testing.T, seed uint64) *world {
 	t.Helper()
