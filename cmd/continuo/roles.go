@@ -62,11 +62,7 @@ func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cl
 	if err := settings.ValidateCluster(o.Has(cluster.Gateway) || o.Has(cluster.Projector)); err != nil {
 		return err
 	}
-	broker, err := pulsar.Open(ctx, pulsar.Options{
-		URL: settings.Pulsar, AdminURL: settings.PulsarAdmin, Tenant: settings.PulsarTenant, Namespace: settings.PulsarNamespace,
-		Partitions: settings.Partitions, TokenFile: settings.PulsarTokenFile, Logger: log.With(slog.String("service", "pulsar")),
-		TLS: pulsar.TLS{CAFile: settings.PulsarCAFile, CertFile: settings.PulsarCertFile, KeyFile: settings.PulsarKeyFile},
-	})
+	broker, err := pulsar.Open(ctx, pulsarOptions(settings, log))
 	if err != nil {
 		return err
 	}

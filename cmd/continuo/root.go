@@ -37,7 +37,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(newRoles(a)...)
+	root.AddCommand(append(newRoles(a), newPulsar(a))...)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

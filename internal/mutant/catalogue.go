@@ -165,7 +165,7 @@ var catalogue = [...]Mutant{
 	},
 	{
 		InboxForgetsHeld, "inbox-forgets-held", "A scheduler that begins anew is not told what workers hold.",
-		"internal/adapter/memory/inbox.go", "an attempt is held by one worker at a time",
+		"internal/inbox/book/book.go", "an attempt is held by one worker at a time",
 	},
 	{
 		MailboxLeaksRoom, "mailbox-leaks-room", "Client commands that were handled go on counting as waiting.",

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"golang.org/x/sync/errgroup"
@@ -248,7 +249,7 @@ func (t *topology) topics(ctx context.Context) error {
 			n := l.partitionsOr(DefaultPartitions)
 			made = partitionedTopic{n, map[string]string{partitionsProperty: strconv.Itoa(n)}}
 			if _, err = l.admin.do(ctx, http.MethodPut, path, made, nil); is(err, http.StatusConflict) {
-				_, err = l.admin.do(ctx, http.MethodGet, path, nil, &made)
+				made, err = l.beingMade(ctx, path)
 			}
 		}
 		switch {
@@ -279,6 +280,23 @@ func (t *topology) topics(ctx context.Context) error {
 		l.options.Partitions = made.Partitions
 	}
 	return nil
+}
+
+// beingMade reads a topic that another process is making: the broker refuses a second one a moment before it shows the first.
+func (l *Log) beingMade(ctx context.Context, path string) (made partitionedTopic, err error) {
+	const tries, pause = 50, 100 * time.Millisecond
+	for range tries {
+		made = partitionedTopic{}
+		if _, err = l.admin.do(ctx, http.MethodGet, path, nil, &made); err == nil && made.Partitions > 0 || err != nil && !is(err, http.StatusNotFound) {
+			return made, err
+		}
+		select {
+		case <-l.options.Clock.After(pause):
+		case <-ctx.Done():
+			return made, ctx.Err()
+		}
+	}
+	return made, err
 }
 
 func (l *Log) partitionsOr(other int) int {
