@@ -31,7 +31,7 @@ var mapWalkers = []string{"All", "Keys", "Values"}
 var sorters = []string{"Sorted", "SortedFunc", "SortedStableFunc"}
 
 // sortedMark, followed by a reason, says why a range over a map may stand: on its line or the line above.
-const sortedMark = "//sorted:"
+const sortedMark = "// sorted:"
 
 // loadPure parses and type-checks the pure packages that exist in the module at root.
 func loadPure(root string) ([]*packages.Package, error) {

@@ -61,8 +61,8 @@ func TestPurityFires(t *testing.T) {
 		{"collect and sort another", `func f(m map[int]int, o []int) (s []int) { for k := range m { s = append(s, k) }; slices.Sort(o); return s }`, false, []string{"ranges over a map"}},
 		{"collect and more", `func f(m map[int]int) (s []int) { for k, v := range m { s = append(s, k); m[0] = v }; slices.Sort(s); return s }`, false, []string{"ranges over a map"}},
 		{"range over a slice", `func f(s []int) { for range s {} }`, false, nil},
-		{"range with a reason", "func f(m map[int]int) (s int) {\n\t//sorted: a sum does not depend on order\n\tfor _, v := range m { s += v }\n\treturn s\n}", false, nil},
-		{"range with a mark but no reason", "func f(m map[int]int) (s int) {\n\t//sorted:\n\tfor _, v := range m { s += v }\n\treturn s\n}", false, []string{"ranges over a map"}},
+		{"range with a reason", "func f(m map[int]int) (s int) {\n\t// sorted: a sum does not depend on order\n\tfor _, v := range m { s += v }\n\treturn s\n}", false, nil},
+		{"range with a mark but no reason", "func f(m map[int]int) (s int) {\n\t// sorted:\n\tfor _, v := range m { s += v }\n\treturn s\n}", false, []string{"ranges over a map"}},
 		{"keys unsorted", `func f(m map[int]int) { for k := range maps.Keys(m) { _ = k } }`, false, []string{"takes maps.Keys"}},
 		{"values collected", `func f(m map[int]int) []int { return slices.Collect(maps.Values(m)) }`, false, []string{"takes maps.Values"}},
 	} {

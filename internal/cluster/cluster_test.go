@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -110,7 +111,9 @@ func (m member) client(ctx context.Context, t *testing.T) *client.Client {
 	go func() { working <- w.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-working
+		if err := <-working; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("the worker: %v", err)
+		}
 		_ = c.Close()
 	})
 	return c

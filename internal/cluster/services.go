@@ -135,7 +135,7 @@ func (p *Process) alone(ctx context.Context, r Role, run func(ctx context.Contex
 		err := members.Await(ctx, 0)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, membership.ErrLeft):
-			return nil
+			return nil //nolint:nilerr // who waited for its turn ends in order
 		case err != nil:
 			return err
 		}

@@ -86,7 +86,7 @@ func newSuite(t *testing.T) *suite {
 	}
 	t.Cleanup(func() {
 		for name, p := range s.processes {
-			_ = p.Process.Kill()
+			_ = p.Kill()
 			if text, _ := os.ReadFile(filepath.Join(dir, name+".log")); t.Failed() {
 				t.Logf("the end of the log of %s:\n%s", name, text[max(0, len(text)-3<<10):])
 			}

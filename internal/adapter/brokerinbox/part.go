@@ -46,8 +46,9 @@ func newPart(i *Inbox, p events.Partition) *part {
 	return &part{inbox: i, partition: p, ready: make(chan struct{}, 1), failure: make(chan struct{}, 1)}
 }
 
-func (p *part) warn(message string, err error) {
-	p.inbox.options.Logger.Warn(message, slog.Int("partition", int(p.partition)), slog.String("error", err.Error()))
+// warn tells of trouble that is overcome, and what is done about it.
+func (p *part) warn(done string, err error) {
+	p.inbox.options.Logger.Warn("trouble with the inbox", slog.Int("partition", int(p.partition)), slog.String("done", done), slog.String("error", err.Error()))
 }
 
 // rest waits, and returns how long to wait the next time.
@@ -81,7 +82,7 @@ func (p *part) read(r brokerlog.Reader) {
 		err := p.readFrom(r)
 		r.Close()
 		for pause := pauseFirst; err != nil && i.ctx.Err() == nil; {
-			p.warn("the inbox is read on at its end: sessions are asked for their state", err)
+			p.warn("it is read on at its end, and sessions are asked for their state", err)
 			pause = p.rest(pause)
 			if r, err = p.open(i.ctx); err == nil {
 				i.mu.Lock()
@@ -138,7 +139,7 @@ func (p *part) keep(behind fold.Position) {
 		defer p.keeping.Store(false)
 		err := p.inbox.options.Log.Keep(p.inbox.ctx, brokerlog.Inbox, p.partition, hold, behind)
 		if err != nil && p.inbox.ctx.Err() == nil && !errors.Is(err, brokerlog.ErrTrimmed) {
-			p.warn("old messages of the inbox stay in the log", err)
+			p.warn("old messages stay in the log", err)
 		}
 	})
 }
@@ -156,7 +157,7 @@ func (p *part) send() {
 		if i.ctx.Err() != nil {
 			return
 		}
-		p.warn("the inbox is opened again for appending", err)
+		p.warn("it is opened again for appending", err)
 		pause = p.rest(pause)
 		i.mu.Lock()
 		i.core.Failed(p.partition, i.core.Try(p.partition))
@@ -235,7 +236,7 @@ func (p *part) again(pause time.Duration) time.Duration {
 	if old {
 		return pause // it was sent again since
 	}
-	p.warn("a message of the inbox is sent again", err)
+	p.warn("a message is sent again", err)
 	pause = p.rest(pause)
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -114,7 +114,8 @@ func TestEngines(t *testing.T) {
 	tail, err := j.Follow(t.Context(), now)
 	check(t, err)
 	defer tail.Close()
-	defer engineProcess(t, c)()
+	stop := engineProcess(t, c)
+	defer stop()
 	for n := range runs {
 		send(n, events.SignalWorkflow{Name: "last"})
 	}

@@ -168,7 +168,7 @@ func (r *reading) see(ctx context.Context, run events.RunID) (sight, []events.Ru
 		return sight{}, nil, err
 	}
 	s := sight{v: r.v, tail: r.tail[run], next: r.next, last: last}
-	s.tail = s.tail[:len(s.tail):len(s.tail)]
+	s.tail = slices.Clip(s.tail)
 	if !run.IsZero() {
 		return s, nil, nil
 	}
@@ -301,7 +301,7 @@ func (a archivePort) archived(ctx context.Context, v *version, run events.RunID,
 		lower = first
 	}
 	more = true
-	err = t.scan(v.histories, lower, after(run[:]), func(key, value []byte, _ bool) (bool, error) {
+	err = t.scan(v.histories, lower, after(run[:]), func(_, value []byte, _ bool) (bool, error) {
 		r, err := events.DecodeRecord(value)
 		if err != nil {
 			return false, fmt.Errorf("%w: the history of run %s: %w", journal.ErrDamaged, run, err)

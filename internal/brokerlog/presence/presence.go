@@ -94,7 +94,7 @@ func (v *View) Read(a Announcement) (fresh bool) {
 
 // forget drops those who have been silent for long.
 func (v *View) forget() {
-	for id, m := range v.members { //sorted: each is looked at alone
+	for id, m := range v.members { // sorted: each is looked at alone
 		if v.own-m.heard >= forgotten {
 			delete(v.members, id)
 		}
@@ -122,7 +122,7 @@ func (v *View) All() []Member { return v.list(v.present) }
 
 func (v *View) list(wanted func(*member) bool) []Member {
 	var all []Member
-	for _, m := range v.members { //sorted: they are sorted below
+	for _, m := range v.members { // sorted: they are sorted below
 		if wanted(m) {
 			all = append(all, Member{m.said.Process, m.said.Role, m.said.Name, m.said.Works})
 		}
@@ -137,7 +137,7 @@ func (v *View) Owner(p events.Partition) (Process, bool) {
 	var best Process
 	var most uint64
 	found := false
-	for id, m := range v.members { //sorted: the greatest is found in any order
+	for id, m := range v.members { // sorted: the greatest is found in any order
 		if !v.peer(m) {
 			continue
 		}
@@ -156,7 +156,7 @@ func (v *View) Mine(p events.Partition) bool {
 
 // Busy reports whether another process that is there says that it works on a partition.
 func (v *View) Busy(p events.Partition) bool {
-	for id, m := range v.members { //sorted: one is enough
+	for id, m := range v.members { // sorted: one is enough
 		if id != v.self && v.peer(m) && slices.Contains(m.said.Works, p) {
 			return true
 		}

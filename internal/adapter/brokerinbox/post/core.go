@@ -416,7 +416,7 @@ func (f *Follower) restart() {
 		f.told[r.Session] = struct{}{}
 	}
 	ids := make([]events.SessionID, 0, len(f.told))
-	for id := range f.told { //sorted: below
+	for id := range f.told { // sorted: below
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, cmp.Compare[events.SessionID])

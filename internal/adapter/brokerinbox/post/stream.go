@@ -138,7 +138,7 @@ func (s *inStreams) judge(m *message) (v verdict, lost bool) {
 func (s *inStreams) forgetOne() {
 	var oldest uint64
 	found := false
-	for life, in := range s.of { //sorted: seen differs
+	for life, in := range s.of { // sorted: seen differs
 		if !found || in.seen < s.of[oldest].seen {
 			oldest, found = life, true
 		}
