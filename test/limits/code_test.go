@@ -32,6 +32,7 @@ var (
 
 type failureShape struct {
 	Message, Details, Causes int
+	Kind                     string
 }
 
 // code is what the worker of the tests offers; nobody offers the task limits.Nothing.
@@ -43,6 +44,9 @@ func code() []worker.Option {
 		produce.With(func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil }),
 		echo.With(func(ctx flow.Context, n int) (string, error) { return produce.Call(ctx, n) }),
 		failing.With(func(_ flow.Context, shape failureShape) (flow.None, error) {
+			if shape.Kind != "" {
+				return flow.None{}, flow.Fail("kind", shape.Kind)
+			}
 			if shape.Causes > 0 {
 				err := errors.New("the first")
 				for range shape.Causes {

@@ -60,6 +60,8 @@ var cases = []limit{
 	{"wait for a result or for history in one request", waits},
 	{"pages of lists; of histories", pages},
 	{"what `describe` lists of a run", described},
+	{"rows of task statistics; of top errors", statisticsRows},
+	{"kinds of errors counted in an hour (in SQLite)", errorKinds},
 	{"calls open in a Go client; on a client's stream", openCalls},
 	{"calls open in a server", serverCalls},
 	{"streams of clients and workers", streams},

@@ -76,6 +76,37 @@ func pages(t *testing.T, s *fixture.Suite) {
 	expect(t, history(10_001), events.InvalidArgument, "10000")
 }
 
+// statisticsRows asks for top errors; that more than 10,000 rows of statistics are refused is in the suite of read models.
+func statisticsRows(t *testing.T, s *fixture.Suite) {
+	top := func(limit int32) error {
+		_, err := s.API.GetTopErrors(t.Context(), &apiv1.GetTopErrorsRequest{Limit: limit})
+		return err
+	}
+	must(t, top(0))
+	must(t, top(1_000))
+	expect(t, top(1_001), events.InvalidArgument, "1000")
+}
+
+func errorKinds(t *testing.T, s *fixture.Suite) {
+	letters := func(n int) string {
+		return string([]byte{byte('a' + n/676), byte('a' + n/26%26), byte('a' + n%26)})
+	}
+	for n := range 1_100 {
+		_, err := failing.Start(t.Context(), s.Client, failureShape{Kind: letters(n)}, flow.ID(fmt.Sprint("kind/", n)))
+		must(t, err)
+	}
+	fixture.Eventually(t, 20*time.Second, func() (bool, string) {
+		top, err := s.API.GetTopErrors(t.Context(), &apiv1.GetTopErrorsRequest{Limit: 1_000})
+		others := int64(0)
+		for _, row := range top.GetRows() {
+			if row.GetCode() == "other_errors" {
+				others = row.GetCount()
+			}
+		}
+		return err == nil && others > 0, fmt.Sprintf("%d rows, %d of other kinds, %v", len(top.GetRows()), others, err)
+	})
+}
+
 func described(t *testing.T, s *fixture.Suite) {
 	id := opened(t, s, timers, opening{First: 1_001})
 	waitFor(t, s, id, more.Name())
