@@ -134,10 +134,10 @@ func (m *Metrics) WatchProjector(now func() *projector.Projector) {
 }
 
 func waiting(schedule *scheduler.Scheduler, kind matcher.Kind) float64 {
-	n := 0
 	if schedule == nil {
 		return 0
 	}
+	n := 0
 	for _, lane := range schedule.Backlog() {
 		if lane.Kind == kind {
 			n += lane.Waiting + lane.Later

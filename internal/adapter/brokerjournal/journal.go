@@ -16,6 +16,7 @@
 package brokerjournal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,24 +91,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Members == nil {
 		o.Members = everything{}
 	}
-	if o.Cluster == "" {
-		o.Cluster = "default"
-	}
-	if o.ClientLimit == 0 {
-		o.ClientLimit = DefaultClientLimit
-	}
-	if o.GiveUpAfter == 0 {
-		o.GiveUpAfter = DefaultGiveUpAfter
-	}
-	if o.SendTimeout == 0 {
-		o.SendTimeout = DefaultSendTimeout
-	}
-	if o.CheckpointEvery == 0 {
-		o.CheckpointEvery = DefaultCheckpointEvery
-	}
-	if o.RecentBytes == 0 {
-		o.RecentBytes = DefaultRecentBytes
-	}
+	o.Cluster = cmp.Or(o.Cluster, "default")
+	o.ClientLimit = cmp.Or(o.ClientLimit, DefaultClientLimit)
+	o.GiveUpAfter = cmp.Or(o.GiveUpAfter, DefaultGiveUpAfter)
+	o.SendTimeout = cmp.Or(o.SendTimeout, DefaultSendTimeout)
+	o.CheckpointEvery = cmp.Or(o.CheckpointEvery, DefaultCheckpointEvery)
+	o.RecentBytes = cmp.Or(o.RecentBytes, DefaultRecentBytes)
 	return o, nil
 }
 

@@ -151,22 +151,30 @@ func (k kept) holds(ctx context.Context, prefix string) ([]hold, error) {
 	}
 	var all []hold
 	for _, name := range names {
-		parts := strings.Split(name, "/")
-		if len(parts) != 4 {
-			return nil, fmt.Errorf("object %s is not of this journal: two programs must not share a store of objects", name)
+		h, err := holdOf(name)
+		if err != nil {
+			return nil, err
 		}
-		p, err1 := strconv.ParseUint(parts[2], 10, 16)
-		next, err2 := strconv.ParseUint(parts[3], 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			return nil, fmt.Errorf("object %s is not of this journal: two programs must not share a store of objects: %w", name, err)
-		}
-		h := hold{parts[1], journal.Position{Partition: events.Partition(p), Next: events.Seq(next)}}
 		if n := len(all); n > 0 && all[n-1].reader == h.reader && all[n-1].Partition == h.Partition {
 			continue // a higher one: names are sorted
 		}
 		all = append(all, h)
 	}
 	return all, nil
+}
+
+// holdOf reads the name of a hold.
+func holdOf(name string) (hold, error) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 {
+		return hold{}, fmt.Errorf("object %s is not of this journal: two programs must not share a store of objects", name)
+	}
+	p, err1 := strconv.ParseUint(parts[2], 10, 16)
+	next, err2 := strconv.ParseUint(parts[3], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return hold{}, fmt.Errorf("object %s is not of this journal: two programs must not share a store of objects: %w", name, err)
+	}
+	return hold{parts[1], journal.Position{Partition: events.Partition(p), Next: events.Seq(next)}}, nil
 }
 
 func (j *Journal) keptContext() (context.Context, context.CancelFunc) {
@@ -201,11 +209,11 @@ func (j *Journal) Hold(reader string, at []journal.Position) error {
 		}
 	}
 	for _, name := range before {
-		p, err := strconv.ParseUint(strings.Split(name, "/")[2], 10, 16)
+		h, err := holdOf(name)
 		if err != nil {
-			return fmt.Errorf("object %s is not of this journal: %w", name, err)
+			return err
 		}
-		if now, is := named[events.Partition(p)]; len(at) == 0 || is && now != name {
+		if now, is := named[h.Partition]; len(at) == 0 || is && now != name {
 			if err := j.kept.objects.Delete(ctx, name); err != nil {
 				return j.over(err)
 			}

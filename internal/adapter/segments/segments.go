@@ -16,6 +16,7 @@
 package segments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,21 +76,11 @@ func (o Options) withDefaults() (Options, error) {
 	case o.SegmentBytes > objectstore.MaxObjectBytes/2:
 		return o, fmt.Errorf("segments: a segment of %d bytes may not fit an object; at most %d", o.SegmentBytes, objectstore.MaxObjectBytes/2)
 	}
-	if o.DirectoryBytes == 0 {
-		o.DirectoryBytes = DefaultDirectoryBytes
-	}
-	if o.MemoryBytes == 0 {
-		o.MemoryBytes = DefaultMemoryBytes
-	}
-	if o.SegmentBytes == 0 {
-		o.SegmentBytes = DefaultSegmentBytes
-	}
-	if o.TailBytes == 0 {
-		o.TailBytes = DefaultTailBytes
-	}
-	if o.LookEvery == 0 {
-		o.LookEvery = DefaultLookEvery
-	}
+	o.DirectoryBytes = cmp.Or(o.DirectoryBytes, DefaultDirectoryBytes)
+	o.MemoryBytes = cmp.Or(o.MemoryBytes, DefaultMemoryBytes)
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, DefaultSegmentBytes)
+	o.TailBytes = cmp.Or(o.TailBytes, DefaultTailBytes)
+	o.LookEvery = cmp.Or(o.LookEvery, DefaultLookEvery)
 	return o, nil
 }
 
