@@ -28,38 +28,27 @@ func newPulsar(a *app) *cobra.Command {
 
 // newPulsarVerb makes a verb that prints findings. It fails when one of them keeps processes from working.
 func newPulsarVerb(a *app, use, short string, look func(context.Context, pulsar.Options) ([]pulsar.Finding, error)) *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
-		Use: use, Short: short, Args: arguments(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := config.Load(file, cmd.Flags())
-			if err != nil {
-				return err
+	return newClusterVerb(use, short, "", func(ctx context.Context, settings config.Server) error {
+		if settings.Pulsar == "" {
+			return usage("name the broker with --pulsar pulsar://HOST:6650 or CONTINUO_PULSAR")
+		}
+		found, err := look(ctx, pulsarOptions(settings, newLogger(a, settings)))
+		if err != nil {
+			return err
+		}
+		fatal := 0
+		for _, f := range found {
+			mark := "note"
+			if f.Fatal {
+				mark = "WRONG"
+				fatal++
 			}
-			if settings.Pulsar == "" {
-				return usage("name the broker with --pulsar pulsar://HOST:6650 or CONTINUO_PULSAR")
-			}
-			found, err := look(cmd.Context(), pulsarOptions(settings, newLogger(a, settings)))
-			if err != nil {
-				return err
-			}
-			fatal := 0
-			for _, f := range found {
-				mark := "note"
-				if f.Fatal {
-					mark = "WRONG"
-					fatal++
-				}
-				a.line(fmt.Sprintf("%s  %s: %s. %s", mark, f.About, f.What, f.Fix))
-			}
-			if fatal > 0 {
-				return &verdictError{exitFailed, fmt.Sprintf("%d findings keep processes from working.", fatal)}
-			}
-			a.line("The topics are as they have to be.")
-			return nil
-		},
-	}
-	config.ClusterFlags(cmd.Flags())
-	cmd.Flags().StringVar(&file, "config", config.FileFromEnv(), "YAML file with settings (CONTINUO_CONFIG)")
-	return cmd
+			a.line(fmt.Sprintf("%s  %s: %s. %s", mark, f.About, f.What, f.Fix))
+		}
+		if fatal > 0 {
+			return &verdictError{exitFailed, fmt.Sprintf("%d findings keep processes from working.", fatal)}
+		}
+		a.line("The topics are as they have to be.")
+		return nil
+	})
 }

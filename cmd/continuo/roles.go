@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +19,8 @@ import (
 	"github.com/continuo-dev/continuo/internal/config"
 )
 
-// newRole makes the verb that runs one service, or several, as a process over a broker.
-func newRole(a *app, use, short, long string, roles ...cluster.Role) *cobra.Command {
+// newClusterVerb makes a verb with the settings of a process over a broker.
+func newClusterVerb(use, short, long string, run func(ctx context.Context, settings config.Server) error) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   use,
@@ -33,12 +32,17 @@ func newRole(a *app, use, short, long string, roles ...cluster.Role) *cobra.Comm
 			if err != nil {
 				return err
 			}
-			return a.runCluster(cmd.Context(), settings, roles)
+			return run(cmd.Context(), settings)
 		},
 	}
 	config.ClusterFlags(cmd.Flags())
 	cmd.Flags().StringVar(&file, "config", config.FileFromEnv(), "YAML file with settings (CONTINUO_CONFIG)")
 	return cmd
+}
+
+// newRole makes the verb that runs one service, or several, as a process over a broker.
+func newRole(a *app, use, short, long string, roles ...cluster.Role) *cobra.Command {
+	return newClusterVerb(use, short, long, func(ctx context.Context, settings config.Server) error { return a.runCluster(ctx, settings, roles) })
 }
 
 func newRoles(a *app) []*cobra.Command {
@@ -77,23 +81,11 @@ func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cl
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; is another process running here? Choose other ports with --http-addr and --grpc-addr", err)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // SIGTERM may come early; what was opened is closed
-		log.Info("stopped while starting", slog.String("error", err.Error()))
-		return nil
-	}
 	if err != nil {
-		return err
+		return startFailed(ctx, log, err)
 	}
 	log.Info("serving", slog.String("roles", joined(roles)), slog.String("http_addr", process.HTTPAddr()), slog.String("grpc_addr", process.GRPCAddr()))
-	select {
-	case <-ctx.Done():
-		log.Info("stopping", slog.Duration("at_most", settings.DrainTimeout))
-	case <-process.Done():
-	}
-	began := time.Now()
-	err = process.Close()
-	log.Info("stopped", slog.Duration("took", time.Since(began)))
-	return err
+	return runUntil(ctx, log, settings, process)
 }
 
 // openShared opens what all processes share beside the broker.

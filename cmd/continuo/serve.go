@@ -121,24 +121,38 @@ func (a *app) serve(ctx context.Context, settings config.Server, ready func(*emb
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; is another server running? Stop it, or choose other ports with --http-addr and --grpc-addr", err)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // SIGTERM may come early; what was opened is closed
-		log.Info("stopped while starting", slog.String("error", err.Error()))
-		return nil
-	}
 	if err != nil {
-		return err
+		return startFailed(ctx, log, err)
 	}
 	log.Info("serving", slog.String("http_addr", suite.HTTPAddr()), slog.String("grpc_addr", suite.GRPCAddr()), slog.String("data", settings.Data))
 	if ready != nil {
 		ready(suite)
 	}
+	return runUntil(ctx, log, settings, suite)
+}
+
+// startFailed returns why a process does not start; nothing when it was told to stop meanwhile: what was opened is closed.
+func startFailed(ctx context.Context, log *slog.Logger, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // SIGTERM may come early
+		log.Info("stopped while starting", slog.String("error", err.Error()))
+		return nil
+	}
+	return err
+}
+
+// runUntil closes what runs when ctx ends, or when it stops by itself, and returns why that was.
+func runUntil(ctx context.Context, log *slog.Logger, settings config.Server, runs interface {
+	Done() <-chan struct{}
+	Close() error
+},
+) error {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping", slog.Duration("at_most", settings.DrainTimeout))
-	case <-suite.Done():
+	case <-runs.Done():
 	}
 	began := time.Now()
-	err = suite.Close()
+	err := runs.Close()
 	log.Info("stopped", slog.Duration("took", time.Since(began)))
 	return err
 }
