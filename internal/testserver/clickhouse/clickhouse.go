@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -41,7 +40,7 @@ type Server struct {
 }
 
 // errMissing says that the engine is not installed.
-var errMissing = errors.New("the ClickHouse engine is not installed")
+var errMissing = fmt.Errorf("the ClickHouse engine %w", testserver.ErrMissing)
 
 // Start starts a server of the test's own, which ends with it. Where the engine is not installed the test is skipped.
 func Start(tb testing.TB, options Options) *Server {
@@ -50,12 +49,7 @@ func Start(tb testing.TB, options Options) *Server {
 		options.Dir = tb.TempDir()
 	}
 	s, err := start(tb.Context(), options)
-	if errors.Is(err, errMissing) {
-		skip(tb)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testserver.Skip(tb, err)
 	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
 			tb.Error(err)
@@ -64,53 +58,18 @@ func Start(tb testing.TB, options Options) *Server {
 	return s
 }
 
-func skip(tb testing.TB) {
-	tb.Helper()
-	tb.Skipf("SKIP %s: %v; get it with: %s", tb.Name(), errMissing, testserver.Get)
-}
-
 // shared is the server that the tests of a binary share.
-var shared struct {
-	once   sync.Once
-	server *Server
-	dir    string
-	err    error
-}
+var shared testserver.Shared[*Server]
 
 // Shared returns the one server that all tests of a binary share; the first one who asks starts it. Its TestMain ends with
 // [Main]. Where the engine is not installed the test is skipped.
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
-	shared.once.Do(func() {
-		shared.dir, shared.err = os.MkdirTemp("", "clickhouse-") //nolint:usetesting // it outlives the test that asks first
-		if shared.err == nil {
-			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
-		}
-	})
-	if errors.Is(shared.err, errMissing) {
-		skip(tb)
-	}
-	if shared.err != nil {
-		tb.Fatal(shared.err)
-	}
-	return shared.server
+	return shared.Get(tb, func(ctx context.Context, dir string) (*Server, error) { return start(ctx, Options{Dir: dir}) })
 }
 
 // Main runs the tests of a binary and then ends the server they share. It returns the exit code.
-func Main(m *testing.M) int {
-	code := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Kill(); err != nil { // nobody needs the data
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	if shared.dir != "" {
-		if err := os.RemoveAll(shared.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	return code
-}
+func Main(m *testing.M) int { return shared.Main(m) }
 
 func start(ctx context.Context, options Options) (*Server, error) {
 	dir, err := testserver.Dir(cacheName)

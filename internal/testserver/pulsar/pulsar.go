@@ -48,7 +48,7 @@ type Server struct {
 }
 
 // errMissing says that the broker is not installed.
-var errMissing = errors.New("Apache Pulsar is not installed") //nolint:staticcheck // a name
+var errMissing = fmt.Errorf("Apache Pulsar %w", testserver.ErrMissing) //nolint:staticcheck // a name
 
 // Start starts a server of the test's own, which ends with it. Where Pulsar is not installed the test is skipped.
 func Start(tb testing.TB, options Options) *Server {
@@ -57,12 +57,7 @@ func Start(tb testing.TB, options Options) *Server {
 		options.Dir = tb.TempDir()
 	}
 	s, err := start(tb.Context(), options)
-	if errors.Is(err, errMissing) {
-		skip(tb, err)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
+	testserver.Skip(tb, err)
 	tb.Cleanup(func() {
 		if err := s.Kill(); err != nil { // nobody needs the data
 			tb.Error(err)
@@ -71,52 +66,18 @@ func Start(tb testing.TB, options Options) *Server {
 	return s
 }
 
-func skip(tb testing.TB, err error) {
-	tb.Helper()
-	tb.Skipf("SKIP %s: %v; get it with: %s", tb.Name(), err, testserver.Get)
-}
-
 // shared is the server that the tests of a binary share.
-var shared struct {
-	once   sync.Once
-	server *Server
-	dir    string
-	err    error
-}
+var shared testserver.Shared[*Server]
 
 // Shared returns the one server that all tests of a binary share; the first one who asks starts it. Its TestMain ends with
 // [Main]. Where Pulsar is not installed the test is skipped. Tests keep apart by tenants or namespaces of their own.
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
-	shared.once.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "pulsar-"); shared.err == nil { //nolint:usetesting // it outlives the test
-			shared.server, shared.err = start(context.WithoutCancel(tb.Context()), Options{Dir: shared.dir})
-		}
-	})
-	if errors.Is(shared.err, errMissing) {
-		skip(tb, shared.err)
-	}
-	if shared.err != nil {
-		tb.Fatal(shared.err)
-	}
-	return shared.server
+	return shared.Get(tb, func(ctx context.Context, dir string) (*Server, error) { return start(ctx, Options{Dir: dir}) })
 }
 
 // Main runs the tests of a binary and then ends the server they share. It returns the exit code.
-func Main(m *testing.M) int {
-	code := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Kill(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	if shared.dir != "" {
-		if err := os.RemoveAll(shared.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}
-	return code
-}
+func Main(m *testing.M) int { return shared.Main(m) }
 
 // Run starts a server outside of a test; the caller ends it. It fails when Pulsar is not installed.
 func Run(ctx context.Context, options Options) (*Server, error) { return start(ctx, options) }
