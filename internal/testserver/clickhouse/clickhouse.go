@@ -71,6 +71,9 @@ func Shared(tb testing.TB) *Server {
 // Main runs the tests of a binary and then ends the server they share. It returns the exit code.
 func Main(m *testing.M) int { return shared.Main(m) }
 
+// Run starts a server outside of a test; the caller ends it. It fails when the engine is not installed.
+func Run(ctx context.Context, options Options) (*Server, error) { return start(ctx, options) }
+
 func start(ctx context.Context, options Options) (*Server, error) {
 	dir, err := testserver.Dir(cacheName)
 	if err != nil {
