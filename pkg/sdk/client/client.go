@@ -53,7 +53,7 @@ type Options struct {
 	DialOptions []grpc.DialOption
 }
 
-// Client is a connection to one server. Its methods may be called from any goroutine.
+// Client is a connection to one server at a time. Its methods may be called from any goroutine.
 type Client struct {
 	conn     *grpc.ClientConn
 	calls    *calls
@@ -67,10 +67,15 @@ type Client struct {
 
 var _ flow.Client = (*Client)(nil)
 
-// Dial makes a client for the server at addr (host:port of its gRPC address). It does not wait for the server: while none
-// is reachable, calls wait, each until its own context ends.
+// Dial makes a client for the server at addr (host:port of its gRPC address). Of several servers, such as the gateways of a
+// cluster, separated by commas, it uses one that answers, and another when that one is lost. It does not wait for a server: while
+// none is reachable, calls wait, each until its own context ends.
 func Dial(addr string, options Options) (*Client, error) {
-	dial := append([]grpc.DialOption{
+	to, dial, err := target(addr)
+	if err != nil {
+		return nil, badAddress(addr, err)
+	}
+	dial = append(dial,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
 		grpc.WithInitialWindowSize(wire.StreamWindow), grpc.WithInitialConnWindowSize(wire.ConnectionWindow),
@@ -82,13 +87,14 @@ func Dial(addr string, options Options) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: reconnectFirst, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMost},
 			MinConnectTimeout: connectTime,
 		}),
-	}, options.DialOptions...)
+	)
+	dial = append(dial, options.DialOptions...)
 	if options.Dialer != nil {
 		dial = append(dial, grpc.WithContextDialer(options.Dialer))
 	}
-	conn, err := grpc.NewClient(addr, dial...)
+	conn, err := grpc.NewClient(to, dial...)
 	if err != nil {
-		return nil, fmt.Errorf("client: %q is not an address such as 127.0.0.1:7481: %w", addr, err)
+		return nil, badAddress(addr, err)
 	}
 	if options.Identity == "" {
 		options.Identity = defaultIdentity()
@@ -103,6 +109,10 @@ func Dial(addr string, options Options) (*Client, error) {
 	c.calls = newCalls(apiv1.NewClientServiceClient(conn), shut, hello, options.MaxOpenCalls)
 	c.running.Go(func() { c.calls.run(ctx) })
 	return c, nil
+}
+
+func badAddress(addr string, err error) error {
+	return fmt.Errorf("client: %q is not an address such as 127.0.0.1:7481, or several separated by commas: %w", addr, err)
 }
 
 // Close ends the connection. Calls that are open fail; whether they took effect is not known. Workers made with the client

@@ -176,6 +176,12 @@ func (g *gateway) stream(n int) *stream {
 // dialled serves and makes a client.
 func dialled(t *testing.T, o client.Options, change func(*gateway)) (*gateway, *client.Client) {
 	t.Helper()
+	return dialledAt(t, "passthrough:fake", o, change)
+}
+
+// dialledAt is dialled with an address of the client's.
+func dialledAt(t *testing.T, addr string, o client.Options, change func(*gateway)) (*gateway, *client.Client) {
+	t.Helper()
 	g := &gateway{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), maxOpen: 4096, answer: started}
 	if change != nil {
 		change(g)
@@ -188,7 +194,7 @@ func dialled(t *testing.T, o client.Options, change func(*gateway)) (*gateway, *
 		_ = server.Serve(g)
 	}()
 	o.DialOptions = append(o.DialOptions, grpc.WithContextDialer(g.dial))
-	c, err := client.Dial("passthrough:fake", o)
+	c, err := client.Dial(addr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
