@@ -28,6 +28,8 @@ type Options struct {
 	User, Password string
 	// Dir keeps the data; empty: a directory that is deleted after the test.
 	Dir string
+	// Addr is host and port; empty: a free one on loopback.
+	Addr string
 }
 
 // Server is an engine in a process of its own. It keeps its address and data over restarts.
@@ -74,24 +76,44 @@ func Main(m *testing.M) int { return shared.Main(m) }
 // Run starts a server outside of a test; the caller ends it. It fails when the engine is not installed.
 func Run(ctx context.Context, options Options) (*Server, error) { return start(ctx, options) }
 
+// Command prepares a server in options.Dir, with data from before if there are any, and returns the program that is it, for one who
+// starts it himself. It must run inside the module, and fails when the engine is not installed.
+func Command(ctx context.Context, options Options) (child.Program, error) {
+	s, err := newServer(ctx, options)
+	if err != nil {
+		return child.Program{}, err
+	}
+	return s.program(), nil
+}
+
 func start(ctx context.Context, options Options) (*Server, error) {
+	s, err := newServer(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Restart(ctx)
+}
+
+func newServer(ctx context.Context, options Options) (*Server, error) {
 	dir, err := testserver.Dir(cacheName)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: options, library: filepath.Join(dir, library)}
+	s := &Server{Addr: options.Addr, options: options, library: filepath.Join(dir, library)}
 	if _, err := os.Stat(s.library); errors.Is(err, os.ErrNotExist) {
 		return nil, errMissing
 	}
 	if s.binary, err = buildFront(ctx, dir); err != nil {
 		return nil, err
 	}
-	ports, err := child.FreePorts(1)
-	if err != nil {
-		return nil, err
+	if s.Addr == "" {
+		ports, err := child.FreePorts(1)
+		if err != nil {
+			return nil, err
+		}
+		s.Addr = ports[0]
 	}
-	s.Addr = ports[0]
-	return s, s.Restart(ctx)
+	return s, nil
 }
 
 // buildFront makes the program beside the library, where the next one who asks finds it up to date.
@@ -111,13 +133,9 @@ func buildFront(ctx context.Context, dir string) (binary string, err error) {
 func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	log := filepath.Join(s.options.Dir, "front.log")
+	program := s.program()
 	var err error
-	s.process, err = child.Start(child.Program{
-		Name: "ClickHouse engine", Path: s.binary, Log: log,
-		Args: []string{"-library", s.library, "-dir", filepath.Join(s.options.Dir, "data"), "-addr", s.Addr, "-user", s.options.User, "-password", s.options.Password},
-	})
-	if err != nil {
+	if s.process, err = child.Start(program); err != nil {
 		return err
 	}
 	every := time.NewTicker(10 * time.Millisecond) //nolint:forbidigo // of a real process
@@ -129,11 +147,19 @@ func (s *Server) Restart(ctx context.Context) error {
 		select {
 		case <-every.C:
 		case <-s.process.Gone():
-			text, _ := os.ReadFile(log)
+			text, _ := os.ReadFile(program.Log)
 			return fmt.Errorf("the ClickHouse engine ended before it was ready: %w\n%s", s.process.Err(), text)
 		case <-ctx.Done():
 			return fmt.Errorf("the ClickHouse engine is not ready: %w", context.Cause(ctx))
 		}
+	}
+}
+
+// program is the process of the engine.
+func (s *Server) program() child.Program {
+	return child.Program{
+		Name: "ClickHouse engine", Path: s.binary, Log: filepath.Join(s.options.Dir, "front.log"),
+		Args: []string{"-library", s.library, "-dir", filepath.Join(s.options.Dir, "data"), "-addr", s.Addr, "-user", s.options.User, "-password", s.options.Password},
 	}
 }
 

@@ -13,8 +13,6 @@ import (
 var defaults = map[string]string{
 	"clusterName":                               "standalone",
 	"metadataStoreUrl":                          "",
-	"bindAddress":                               "127.0.0.1",
-	"advertisedAddress":                         "127.0.0.1",
 	"listeningInterface":                        "lo", // else the bookie listens everywhere
 	"allowLoopback":                             "true",
 	"managedLedgerDefaultEnsembleSize":          "1",
@@ -49,6 +47,7 @@ var defaults = map[string]string{
 // config returns the broker's configuration file.
 func (s *Server) config() (string, error) {
 	settings := maps.Clone(defaults)
+	settings["bindAddress"], settings["advertisedAddress"] = s.host(), s.host()
 	maps.Copy(settings, s.options.Config)
 	for setting, addr := range map[string]string{"brokerServicePort": s.Addr, "webServicePort": s.AdminAddr} {
 		_, port, err := net.SplitHostPort(addr)
@@ -62,6 +61,12 @@ func (s *Server) config() (string, error) {
 		fmt.Fprintf(&text, "%s=%s\n", name, settings[name])
 	}
 	return text.String(), nil
+}
+
+// host is where the server listens.
+func (s *Server) host() string {
+	host, _, _ := net.SplitHostPort(s.Addr) // config has refused what is no address
+	return host
 }
 
 const logging = `<Configuration status="WARN"><Appenders><Console name="c"><PatternLayout pattern="%d{HH:mm:ss.SSS} [%t] %-5level %logger{1} - %msg%n%throwable{short}"/></Console></Appenders>

@@ -24,6 +24,9 @@ import (
 type Options struct {
 	// Dir keeps data, configuration and log; empty: a directory that is deleted after the test.
 	Dir string
+	// Addr and AdminAddr are host and port of the broker and of its web service; empty: free ones on loopback. The hosts must be
+	// the same, a loopback IP address.
+	Addr, AdminAddr string
 	// Config are settings of standalone.conf beside or instead of the usual ones.
 	Config map[string]string
 	// Token is sent with the questions whether it is ready, for a broker that wants one.
@@ -82,23 +85,46 @@ func Main(m *testing.M) int { return shared.Main(m) }
 // Run starts a server outside of a test; the caller ends it. It fails when Pulsar is not installed.
 func Run(ctx context.Context, options Options) (*Server, error) { return start(ctx, options) }
 
+// Command prepares a server in options.Dir, with data from before if there are any, and returns the program that is it, for one who
+// starts it himself. It fails when Pulsar is not installed.
+func Command(options Options) (child.Program, error) {
+	s, err := newServer(options)
+	if err != nil {
+		return child.Program{}, err
+	}
+	return s.program(), nil
+}
+
 func start(ctx context.Context, options Options) (*Server, error) {
+	s, err := newServer(options)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Restart(ctx)
+}
+
+func newServer(options Options) (*Server, error) {
 	dir, err := testserver.Dir(cacheName)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: options, library: filepath.Join(dir, library)}
+	s := &Server{Addr: options.Addr, AdminAddr: options.AdminAddr, options: options, library: filepath.Join(dir, library)}
 	if _, err := os.Stat(s.library); errors.Is(err, os.ErrNotExist) {
 		return nil, errMissing
 	}
 	if _, err := exec.LookPath("java"); err != nil {
 		return nil, fmt.Errorf("%w: there is no java (Debian: apt-get install openjdk-17-jre-headless)", errMissing)
 	}
-	ports, err := child.FreePorts(2)
-	if err != nil {
-		return nil, err
+	for _, addr := range []*string{&s.Addr, &s.AdminAddr} {
+		if *addr != "" {
+			continue
+		}
+		ports, err := child.FreePorts(1)
+		if err != nil {
+			return nil, err
+		}
+		*addr = ports[0]
 	}
-	s.Addr, s.AdminAddr = ports[0], ports[1]
 	text, err := s.config()
 	if err != nil {
 		return nil, err
@@ -108,7 +134,7 @@ func start(ctx context.Context, options Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	return s, s.Restart(ctx)
+	return s, nil
 }
 
 // URL is what clients connect to, and AdminURL the web service.
@@ -124,25 +150,7 @@ func (s *Server) LogFile() string { return filepath.Join(s.options.Dir, "pulsar.
 func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	in := func(name string) string { return filepath.Join(s.options.Dir, name) }
-	heap, direct := s.options.HeapMB, s.options.DirectMB
-	if heap == 0 {
-		heap = 192
-	}
-	if direct == 0 {
-		direct = 192
-	}
-	args := append(arguments(heap, direct), s.options.jvm...)
-	if !s.options.Peak {
-		args = append(args, "-XX:TieredStopAtLevel=1")
-	}
-	if classes := filepath.Join(filepath.Dir(s.library), archive); len(s.options.jvm) == 0 {
-		args = append(args, "-XX:SharedArchiveFile="+classes, "-Xlog:cds=off", "-Xlog:cds+dynamic=off") // one that does not fit is passed over
-	}
-	args = append(args, "-Dlog4j.configurationFile="+in("log4j2.xml"), "-cp", filepath.Join(s.library, "*"),
-		"org.apache.pulsar.PulsarStandaloneStarter", "--config", in("standalone.conf"), "--metadata-dir", in("metadata"), "--bookkeeper-dir", in("bookkeeper"),
-		"-nfw", "-nss", "-a", "127.0.0.1")
-	process, err := child.Start(child.Program{Name: "Pulsar", Path: "java", Args: args, Log: s.LogFile()})
+	process, err := child.Start(s.program())
 	if err != nil {
 		return err
 	}
@@ -161,6 +169,29 @@ func (s *Server) Restart(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// program is the Java process.
+func (s *Server) program() child.Program {
+	in := func(name string) string { return filepath.Join(s.options.Dir, name) }
+	heap, direct := s.options.HeapMB, s.options.DirectMB
+	if heap == 0 {
+		heap = 192
+	}
+	if direct == 0 {
+		direct = 192
+	}
+	args := append(arguments(heap, direct), s.options.jvm...)
+	if !s.options.Peak {
+		args = append(args, "-XX:TieredStopAtLevel=1")
+	}
+	if classes := filepath.Join(filepath.Dir(s.library), archive); len(s.options.jvm) == 0 {
+		args = append(args, "-XX:SharedArchiveFile="+classes, "-Xlog:cds=off", "-Xlog:cds+dynamic=off") // one that does not fit is passed over
+	}
+	args = append(args, "-Dlog4j.configurationFile="+in("log4j2.xml"), "-cp", filepath.Join(s.library, "*"),
+		"org.apache.pulsar.PulsarStandaloneStarter", "--config", in("standalone.conf"), "--metadata-dir", in("metadata"), "--bookkeeper-dir", in("bookkeeper"),
+		"-nfw", "-nss", "-a", s.host())
+	return child.Program{Name: "Pulsar", Path: "java", Args: args, Log: s.LogFile()}
 }
 
 func (s *Server) logEnd() string {
