@@ -20,19 +20,23 @@ func newBench(a *app) *cobra.Command {
 		workloads []string
 		asJSON    bool
 		document  string
+		broker    bench.Broker
 	)
 	cmd := &cobra.Command{
 		Use:   "bench --workload NAME",
 		Short: "Measure the speed of the suite on this machine",
 		Long: "Starts a server and workers as processes of their own over a throw-away directory, loads them, and tells rates, latencies and\n" +
 			"what they cost. Payloads have 100 bytes. In the same run the machine itself is measured, so that ratios can be compared\n" +
-			"where the machine is noisy. With --addr a running server is measured instead.\n\n" +
+			"where the machine is noisy. With --addr a running server is measured instead, with --pulsar services over a broker.\n\n" +
 			"Workloads: " + strings.Join(bench.Workloads(), ", ") + "; or all.",
 		Example: "  continuo bench --workload one-task\n  continuo bench --workload all --repeat 5 --json",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if broker.Pulsar != "" {
+				o.Broker = &broker
+			}
 			if o.Workloads = workloads; slices.Contains(workloads, "all") {
-				o.Workloads = bench.Workloads()
+				o.Workloads = bench.WorkloadsOver(o.Broker != nil)
 			}
 			if cmd.Flags().Changed("addr") {
 				o.Addr = a.addr
@@ -66,6 +70,12 @@ func newBench(a *app) *cobra.Command {
 	flags.IntVar(&o.ActivationSlots, "activation-slots", 0, "runs whose code each worker runs at a time (default 256)")
 	flags.StringVar(&o.Dir, "dir", "", "where data goes, in a directory that is deleted at the end (default: the system's temporary directory)")
 	flags.StringVar(&o.HTTPAddr, "http-addr", "", "with --addr: where that server shows its metrics")
+	flags.StringVar(&broker.Pulsar, "pulsar", "", "URL of a broker: measure services over it, each in a process of its own, instead of the embedded suite")
+	flags.StringVar(&broker.Admin, "pulsar-admin", "", "with --pulsar: URL of the broker's web service (the same host's, port 8080)")
+	flags.StringVar(&broker.ClickHouse, "clickhouse", "", "with --pulsar: URL of the read store; each workload makes a database of its own there")
+	flags.BoolVar(&broker.Together, "together", false, "with --pulsar: all services in one process")
+	flags.IntVar(&broker.Partitions, "partitions", 0, "with --pulsar: partitions of the log (16)")
+	flags.StringVar(&broker.Setting, "setting", "", "with --pulsar: a word about how the broker is set up, for the tables")
 	flags.IntVar(&o.Timers, "timers", 0, "timers of the workload timers (default 2,000)")
 	flags.IntVar(&o.Sleepers, "sleepers", 0, "runs of the workload sleepers (default 100,000)")
 	flags.IntVar(&o.Events, "events", 0, "events of the long run of hotrun, and of all runs of recover (default 1,000,000)")

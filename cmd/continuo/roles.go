@@ -15,6 +15,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/clickhouse"
 	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
+	"github.com/continuo-dev/continuo/internal/bench"
 	"github.com/continuo-dev/continuo/internal/cluster"
 	"github.com/continuo-dev/continuo/internal/config"
 )
@@ -42,7 +43,20 @@ func newClusterVerb(use, short, long string, run func(ctx context.Context, setti
 
 // newRole makes the verb that runs one service, or several, as a process over a broker.
 func newRole(a *app, use, short, long string, roles ...cluster.Role) *cobra.Command {
-	return newClusterVerb(use, short, long, func(ctx context.Context, settings config.Server) error { return a.runCluster(ctx, settings, roles) })
+	var profiles string
+	cmd := newClusterVerb(use, short, long, func(ctx context.Context, settings config.Server) error {
+		if profiles != "" {
+			stop, err := bench.ServeProfiles(ctx, profiles)
+			if err != nil {
+				return err
+			}
+			defer stop()
+		}
+		return a.runCluster(ctx, settings, roles)
+	})
+	cmd.Flags().StringVar(&profiles, "profile-socket", "", "unix socket to serve profiles on, for 'continuo bench'")
+	_ = cmd.Flags().MarkHidden("profile-socket") // fails for unknown flags only
+	return cmd
 }
 
 func newRoles(a *app) []*cobra.Command {

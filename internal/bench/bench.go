@@ -22,6 +22,8 @@ type Options struct {
 	// Addr is the gRPC address of a server that runs already; empty starts one for each workload. HTTPAddr is where that
 	// server shows its metrics; without it nothing is known of its CPU, memory and syncs.
 	Addr, HTTPAddr string
+	// Broker makes services over a broker be measured, each in a process of its own; nil means the embedded suite.
+	Broker *Broker
 	// Dir is where data goes, in directories that are deleted at the end; empty means the system's temporary directory.
 	Dir string
 	// Workloads are names of [Workloads].
@@ -63,9 +65,22 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("bench: there is no workload; use " + strings.Join(Workloads(), ", "))
 	}
 	for _, name := range o.Workloads {
-		if _, ok := find(name); !ok {
+		switch w, ok := find(name); {
+		case !ok:
 			return o, fmt.Errorf("bench: there is no workload %q; use %s", name, strings.Join(Workloads(), ", "))
+		case !w.over(o.Broker != nil):
+			return o, fmt.Errorf("bench: workload %s is not for this shape; use %s", name, strings.Join(WorkloadsOver(o.Broker != nil), ", "))
 		}
+	}
+	if o.Broker != nil {
+		broker := *o.Broker
+		if err := broker.check(); err != nil {
+			return o, err
+		}
+		if o.Addr != "" {
+			return o, errors.New("bench: it starts its own processes over a broker: leave --addr out")
+		}
+		o.Broker = &broker
 	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
@@ -137,6 +152,12 @@ func once(ctx context.Context, o Options, name string) (_ Result, err error) {
 		return Result{}, fmt.Errorf("the machine's own rate: %w", err)
 	}
 	l := &lab{options: o, dir: dir, result: &result}
+	if o.Broker != nil {
+		result.Shape, result.Setting = overBroker, o.Broker.Setting
+		if o.Broker.Together {
+			result.Shape = together
+		}
+	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	if err := l.open(ctx, w); err != nil {
 		return Result{}, err

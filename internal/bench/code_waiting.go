@@ -14,6 +14,7 @@ var (
 	hot     = flow.NewWorkflow[int, []time.Time]("bench.Hot")
 
 	message = flow.NewSignal[string]("bench.Message")
+	noise   = flow.NewSignal[string]("bench.Noise") // nobody takes it
 	pulse   = flow.NewView[string]("bench.Pulse")
 )
 

@@ -51,6 +51,24 @@ func targets() []target {
 	}
 }
 
+// brokerTargets are those of services over a broker, on two cores with the broker on them, too. There are floors only.
+func brokerTargets() []target {
+	more := func(name string) func(*Result) float64 { return func(r *Result) float64 { return r.More[name] } }
+	return []target{
+		{"seq10", "tasks/s", func(r *Result) float64 { return r.PerSecond }, "%.0f", 1_500, 0, false, inflight(64)},
+		{"seq10", "CPU s per 1,000 of all but the broker", withoutBroker, "%.3f", 1.5, 0, true, inflight(64)},
+		{"sequence", "p50 ms of a task", more("task_p50_ms"), "%.2f", 12, 0, true, inflight(1)},
+		{"sequence", "appends in series for a task", more("appends_in_series"), "%.2f", 4, 0, true, inflight(1)},
+		{"takeover", "p99 ms with 10,000 open runs", func(r *Result) float64 { return r.P99Ms }, "%.0f", 4_000, 0, true, nil},
+		{"project", "events/s into ClickHouse", func(r *Result) float64 { return r.PerSecond }, "%.0f", 50_000, 0, false, nil},
+	}
+}
+
+// withoutBroker is the processor time of services, workers, client and read store.
+func withoutBroker(r *Result) float64 {
+	return r.ServerCPU + r.WorkerCPU + r.ClientCPU + r.Parts["cpu_seconds_per_1000_clickhouse"]
+}
+
 func inflight(n float64) func(*Result) string {
 	return func(r *Result) string {
 		if r.Inflight != n {
@@ -80,7 +98,11 @@ func quickDisk(r *Result) string {
 func Judge(results []Result) []Verdict {
 	var verdicts []Verdict
 	for _, r := range results {
-		for _, t := range targets() {
+		asked := targets()
+		if r.Shape != "" {
+			asked = brokerTargets()
+		}
+		for _, t := range asked {
 			if t.workload == r.Workload {
 				verdicts = append(verdicts, t.judge(&r))
 			}
@@ -113,6 +135,9 @@ func (t target) judge(r *Result) Verdict {
 	}
 	if why != "" {
 		v.AtFloor, v.AtGoal = why, why
+	}
+	if t.goal == 0 {
+		v.Goal, v.AtGoal = "-", "-"
 	}
 	return v
 }

@@ -23,6 +23,7 @@ type lab struct {
 	result  *Result
 
 	server  *child.Server // nil when a running one is used
+	suite   *suite        // the servers over a broker; nil otherwise
 	workers []*child.Process
 	client  *client.Client
 	queue   flow.QueueOption
@@ -41,7 +42,14 @@ func (l *lab) open(ctx context.Context, w workload) error {
 	defer cancel()
 	l.queue = flow.Queue("bench-" + strconv.Itoa(os.Getpid())) // others may use a running server, too
 	addr := l.options.Addr
-	if addr == "" {
+	switch {
+	case l.options.Broker != nil:
+		l.suite = newSuite(l)
+		if err := l.suite.start(ctx, l.suite.roles()...); err != nil {
+			return err
+		}
+		addr = l.suite.gateway().GRPCAddr
+	case addr == "":
 		if err := l.startServer(ctx); err != nil {
 			return err
 		}
@@ -128,6 +136,9 @@ func (l *lab) close() error {
 	}
 	if l.server != nil {
 		errs = append(errs, l.server.Kill())
+	}
+	if l.suite != nil {
+		errs = append(errs, l.suite.close())
 	}
 	return errors.Join(errs...)
 }

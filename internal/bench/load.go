@@ -25,6 +25,42 @@ func runs(w flow.Workflow[string, string], units int) func(context.Context, *lab
 	}
 }
 
+// sequence measures one run of ten tasks at a time: how long each task takes when nothing else is to be done, and how often
+// somebody waits for the broker meanwhile.
+func sequence(ctx context.Context, l *lab) error {
+	if err := runs(seq10, 10)(ctx, l); err != nil {
+		return err
+	}
+	r := l.result
+	r.set("task_p50_ms", r.P50Ms/10)
+	r.set("task_p99_ms", r.P99Ms/10)
+	// Nothing else is under way, so what a task more appends is waited for.
+	ten := 10 * r.appends()
+	const singles = 20
+	before, err := l.usage(ctx)
+	if err != nil {
+		return err
+	}
+	for range singles {
+		if _, err := oneTask.Run(ctx, l.client, text, l.queue); err != nil {
+			return err
+		}
+	}
+	after, err := l.usage(ctx)
+	if err != nil {
+		return err
+	}
+	var one Result
+	one.account(before, after, singles)
+	r.set("appends_in_series", (ten-one.appends())/9)
+	return nil
+}
+
+// appends is how often the broker stored something for a unit.
+func (r *Result) appends() float64 {
+	return r.Parts["appends_commands"] + r.Parts["appends_events"] + r.Parts["appends_inbox"]
+}
+
 // Phases of a load.
 const (
 	warming int32 = iota

@@ -116,6 +116,11 @@ func (l *lab) profiled() map[string]string {
 	if l.server != nil {
 		found["server"] = l.socket("server")
 	}
+	if l.suite != nil {
+		for _, m := range l.suite.members {
+			found[strings.TrimSuffix(filepath.Base(m.socket), ".sock")] = m.socket
+		}
+	}
 	for n := range l.workers {
 		found["worker"+strconv.Itoa(n+1)] = l.socket("worker" + strconv.Itoa(n+1))
 	}

@@ -10,6 +10,10 @@ import (
 // is told per unit, is Unit. A figure that does not apply or is not known is 0.
 type Result struct {
 	Workload string `json:"workload"`
+	// Shape is "broker" for services over a broker, each in a process of its own, "together" for all of them in one process,
+	// and empty for the embedded suite. Setting is a word about the broker's.
+	Shape   string `json:"shape,omitempty"`
+	Setting string `json:"setting,omitempty"`
 	Unit     string `json:"unit"`
 	Repeat   int    `json:"repeat"`
 	// Inflight is how many operations were open at a time.
@@ -48,7 +52,16 @@ type Result struct {
 
 	// More are figures of this workload alone, by names that say the unit.
 	More map[string]float64 `json:"more,omitempty"`
+	// Parts are figures of the parts of a cluster, per unit: cpu_seconds_per_1000_ and the name of a process, and messages_,
+	// appends_ and bytes_ and the name of a topic. An append is what the broker has synced as one; messages may share it.
+	Parts map[string]float64 `json:"parts,omitempty"`
 }
+
+// Shapes over a broker.
+const (
+	overBroker = "broker"
+	together   = "together"
+)
 
 // numbers are all figures of a result but those in More.
 func (r *Result) numbers() []*float64 {
@@ -64,6 +77,14 @@ func (r *Result) set(name string, value float64) {
 		r.More = map[string]float64{}
 	}
 	r.More[name] = value
+}
+
+// shape tells the shape and the broker's setting for people.
+func (r *Result) shape() string {
+	if r.Setting == "" {
+		return r.Shape
+	}
+	return r.Shape + ", " + r.Setting
 }
 
 // line tells the result in a few words.
@@ -82,13 +103,23 @@ func median(all []Result) Result {
 		}
 		*number = middle(values)
 	}
-	out.More = nil
-	for _, name := range slices.Sorted(maps.Keys(all[0].More)) {
+	out.More = middles(all, func(r *Result) map[string]float64 { return r.More })
+	out.Parts = middles(all, func(r *Result) map[string]float64 { return r.Parts })
+	return out
+}
+
+// middles are the medians of each of the figures that several results have by name.
+func middles(all []Result, figures func(*Result) map[string]float64) map[string]float64 {
+	var out map[string]float64
+	for _, name := range slices.Sorted(maps.Keys(figures(&all[0]))) {
 		var values []float64
 		for n := range all {
-			values = append(values, all[n].More[name])
+			values = append(values, figures(&all[n])[name])
 		}
-		out.set(name, middle(values))
+		if out == nil {
+			out = map[string]float64{}
+		}
+		out[name] = middle(values)
 	}
 	return out
 }

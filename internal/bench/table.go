@@ -29,6 +29,34 @@ func rates(results []Result) table {
 	return t
 }
 
+// parts has what each process of a cluster and the servers under it have used, and what went over the broker, per unit.
+func parts(results []Result) table {
+	cpu := []string{"engine", "scheduler", "projector", "gateway", "all", "clickhouse", "broker"}
+	topics := []string{"commands", "events", "inbox"}
+	t := table{head: slices.Concat([]string{"workload", "shape"}, cpu, []string{"workers", "client"})}
+	for i := range cpu {
+		t.head[2+i] = "CPU s/1000: " + cpu[i]
+	}
+	for _, topic := range topics {
+		t.head = append(t.head, topic+" messages", topic+" appends", topic+" bytes")
+	}
+	for _, r := range results {
+		if r.Parts == nil {
+			continue
+		}
+		row := []string{r.Workload, r.shape()}
+		for _, name := range cpu {
+			row = append(row, number(r.Parts["cpu_seconds_per_1000_"+name], 3))
+		}
+		row = append(row, number(r.WorkerCPU, 3), number(r.ClientCPU, 3))
+		for _, topic := range topics {
+			row = append(row, number(r.Parts["messages_"+topic], 2), number(r.Parts["appends_"+topic], 2), number(r.Parts["bytes_"+topic], 0))
+		}
+		t.add(row...)
+	}
+	return t
+}
+
 // machine has the machine's own rates in the same runs.
 func machine(results []Result) table {
 	t := table{head: []string{"the machine during", "raw appends/s", "units ÷ appends", "sync p50 ms", "stream messages/s", "CPU of others %"}}
@@ -100,7 +128,7 @@ func (t table) markdown(w io.Writer) {
 
 // WriteTable writes the results for people.
 func WriteTable(w io.Writer, results []Result) {
-	for _, t := range []table{rates(results), machine(results), figures(results), verdicts(results)} {
+	for _, t := range []table{rates(results), parts(results), machine(results), figures(results), verdicts(results)} {
 		t.text(w)
 	}
 	_, _ = fmt.Fprintln(w, Summary(results))

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/continuo-dev/continuo/internal/brokerlog"
 )
 
 // usage is what had been used at one moment.
@@ -23,6 +25,8 @@ type usage struct {
 	syncs, records, bytes  float64
 	disk                   int64
 	busy, all              float64 // clock ticks of the machine's processors
+	parts                  map[string]time.Duration // of processor, by process of a suite
+	topics                 map[brokerlog.Topic]appended
 }
 
 // usage reads what has been used until now. What is not known is 0.
@@ -54,6 +58,9 @@ func (l *lab) usage(ctx context.Context) (usage, error) {
 	if l.usageOfStore != nil {
 		return l.inside(u), nil
 	}
+	if l.suite != nil {
+		return l.suite.usage(ctx, u)
+	}
 	metrics, err := l.metrics(ctx)
 	if err != nil {
 		return u, err
@@ -76,15 +83,31 @@ func (l *lab) inside(u usage) usage {
 	return u
 }
 
-// metrics reads those metrics of the server that have no labels.
+// metrics reads those metrics of the server that have no labels; of a suite the sums over its processes.
 func (l *lab) metrics(ctx context.Context) (map[string]float64, error) {
 	addr := l.options.HTTPAddr
-	if l.server != nil {
+	switch {
+	case l.suite != nil:
+		sums := map[string]float64{}
+		for _, m := range l.suite.members {
+			found, err := metricsOf(ctx, m.HTTPAddr)
+			if err != nil {
+				return nil, err
+			}
+			for name, value := range found {
+				sums[name] += value
+			}
+		}
+		return sums, nil
+	case l.server != nil:
 		addr = l.server.HTTPAddr
-	}
-	if addr == "" {
+	case addr == "":
 		return nil, nil
 	}
+	return metricsOf(ctx, addr)
+}
+
+func metricsOf(ctx context.Context, addr string) (map[string]float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("metrics of the server: %w", err)
@@ -156,8 +179,9 @@ func (r *Result) account(before, after usage, units int) {
 	per1000 := func(d time.Duration) float64 { return d.Seconds() * 1000 / n }
 	r.ServerCPU, r.WorkerCPU, r.ClientCPU = per1000(after.server-before.server), per1000(after.worker-before.worker), per1000(after.client-before.client)
 	r.RSS = float64(after.rss)
+	r.accountParts(before, after, n)
 	if all := after.all - before.all; all > 0 {
-		ours := (after.server + after.worker + after.client - before.server - before.worker - before.client).Seconds() * clockTicks
+		ours := (after.ours() - before.ours()).Seconds() * clockTicks
 		r.OthersCPU = max(0, 100*(after.busy-before.busy-ours)/all)
 	}
 	syncs := after.syncs - before.syncs
@@ -166,4 +190,13 @@ func (r *Result) account(before, after usage, units int) {
 		r.RecordsPerSync = (after.records - before.records) / syncs
 	}
 	r.LogBytes, r.DiskBytes = (after.bytes-before.bytes)/n, float64(after.disk-before.disk)/n
+}
+
+// ours is the processor time of everything that is measured, the broker and the read store included.
+func (u *usage) ours() time.Duration {
+	sum := u.server + u.worker + u.client
+	for _, s := range []string{"broker", "clickhouse"} {
+		sum += u.parts[s]
+	}
+	return sum
 }

@@ -73,7 +73,7 @@ const (
 // timers measures by how much timers are late: from the time they are due to the time by the worker's clock when the code
 // goes on. Each is in a run of its own.
 func timers(ctx context.Context, l *lab) error {
-	if l.server == nil && l.options.HTTPAddr == "" {
+	if l.server == nil && l.suite == nil && l.options.HTTPAddr == "" {
 		return errors.New("the workload has to see in the server's metrics that its timers are armed: say with --http-addr where they are")
 	}
 	count := l.options.Timers

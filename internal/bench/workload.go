@@ -16,7 +16,23 @@ type workload struct {
 	alone bool
 	// kills: it kills its server.
 	kills bool
+	// shapes are where it makes sense.
+	shapes shapes
 	run   func(ctx context.Context, l *lab) error
+}
+
+// shapes tells where a workload is measured.
+type shapes int
+
+const (
+	everywhere shapes = iota
+	embeddedOnly
+	brokerOnly
+)
+
+// over reports whether a workload is for the services over a broker, or for the embedded suite.
+func (w workload) over(broker bool) bool {
+	return w.shapes == everywhere || broker == (w.shapes == brokerOnly)
 }
 
 // workloads are all workloads in the order they are run.
@@ -25,14 +41,17 @@ func workloads() []workload {
 		{name: "one-task", unit: "workflows", inflight: 256, run: runs(oneTask, 1)},
 		{name: "latency", unit: "workflows", inflight: 1, run: runs(oneTask, 1)},
 		{name: "seq10", unit: "tasks", inflight: 64, run: runs(seq10, 10)},
+		{name: "sequence", unit: "tasks", inflight: 1, run: sequence, shapes: brokerOnly},
 		{name: "steps10", unit: "steps", inflight: 64, run: runs(steps10, 10)},
 		{name: "fanout100", unit: "tasks", inflight: 8, width: 100, run: runs(fanout100, 100)},
 		{name: "signals", unit: "signals", inflight: 64, run: signals},
 		{name: "timers", unit: "timers", inflight: 256, run: timers},
-		{name: "sleepers", unit: "wake-ups", inflight: 256, kills: true, run: sleepers},
-		{name: "engine", unit: "steps", inflight: 256, alone: true, run: inProcess},
-		{name: "hotrun", unit: "signals", inflight: 1, run: hotrun},
-		{name: "recover", unit: "events", inflight: 256, kills: true, run: recovery},
+		{name: "sleepers", unit: "wake-ups", inflight: 256, kills: true, run: sleepers, shapes: embeddedOnly},
+		{name: "engine", unit: "steps", inflight: 256, alone: true, run: inProcess, shapes: embeddedOnly},
+		{name: "hotrun", unit: "signals", inflight: 1, run: hotrun, shapes: embeddedOnly},
+		{name: "recover", unit: "events", inflight: 256, kills: true, run: recovery, shapes: embeddedOnly},
+		{name: "takeover", unit: "take-overs", inflight: 256, kills: true, run: takeover, shapes: brokerOnly},
+		{name: "project", unit: "events", inflight: 64, run: project, shapes: brokerOnly},
 	}
 }
 
@@ -41,6 +60,17 @@ func Workloads() []string {
 	var names []string
 	for _, w := range workloads() {
 		names = append(names, w.name)
+	}
+	return names
+}
+
+// WorkloadsOver returns those for services over a broker, or for the embedded suite.
+func WorkloadsOver(broker bool) []string {
+	var names []string
+	for _, w := range workloads() {
+		if w.over(broker) {
+			names = append(names, w.name)
+		}
 	}
 	return names
 }

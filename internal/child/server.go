@@ -30,6 +30,23 @@ type Server struct {
 
 // StartServer starts a server and waits until it is ready, or says why it is not, with the end of its log.
 func StartServer(ctx context.Context, options ServerOptions) (*Server, error) {
+	s, err := newServer(options)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Restart(ctx)
+}
+
+// SpawnServer is StartServer without waiting.
+func SpawnServer(options ServerOptions) (*Server, error) {
+	s, err := newServer(options)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Spawn()
+}
+
+func newServer(options ServerOptions) (*Server, error) {
 	if options.Log == "" {
 		options.Log = options.Dir + ".log"
 	}
@@ -37,8 +54,7 @@ func StartServer(ctx context.Context, options ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{HTTPAddr: ports[0], GRPCAddr: ports[1], options: options}
-	return s, s.Restart(ctx)
+	return &Server{HTTPAddr: ports[0], GRPCAddr: ports[1], options: options}, nil
 }
 
 // Restart starts the server again, which must be gone, with the same flags and ports, and waits until it is ready.
