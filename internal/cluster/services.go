@@ -9,6 +9,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/membership"
 	"github.com/continuo-dev/continuo/internal/adapter/segments"
 	"github.com/continuo-dev/continuo/internal/compose"
+	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/gateway"
@@ -73,6 +74,7 @@ func (p *Process) addScheduler() error {
 		return p.alone(ctx, Scheduler, func(ctx context.Context) (err error) {
 			index, err := segments.Open(segments.Options{
 				Objects: objectstore.Within(p.options.Objects, indexRoot), Clock: p.clock, Logger: p.logger(Scheduler), Partitions: p.journal.Partitions(),
+				Claims: true,
 			})
 			if err != nil {
 				return err
@@ -149,7 +151,11 @@ func (p *Process) alone(ctx context.Context, r Role, run func(ctx context.Contex
 		err = run(mine)
 		cancel()
 		members.End(0)
-		if err != nil {
+		switch {
+		case errors.Is(err, journal.ErrLost): // this process was taken to be dead
+			p.logger(r).Warn("another process has taken over what this one worked on", slog.String("error", err.Error()))
+			continue
+		case err != nil:
 			return err
 		}
 		p.logger(r).Info("this process stands by")

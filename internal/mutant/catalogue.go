@@ -322,4 +322,8 @@ var catalogue = [...]Mutant{
 		FailedWriteForgotten, "failed-write-forgotten", "After a write that failed the partition goes on without reading its checkpoint.",
 		"internal/adapter/segments/owned.go", "an unknown outcome ends the ownership",
 	},
+	{
+		ClaimNotLookedFor, "claim-not-looked-for", "A scheduler does not see that another has claimed the index.",
+		"internal/adapter/segments/claim.go", "what the log forgets is in the index that counts",
+	},
 }

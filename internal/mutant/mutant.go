@@ -123,4 +123,5 @@ const (
 	DeletionDroppedEarly
 	CheckpointWithoutHistories
 	FailedWriteForgotten
+	ClaimNotLookedFor
 )

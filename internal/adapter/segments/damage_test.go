@@ -269,7 +269,7 @@ func TestNewerManifest(t *testing.T) {
 	objects := &memory.Objects{}
 	put(t, openStore(t, objects, nil, quiet), 1, 0, 1)
 	newer := append([]byte(manifestMagic), manifestVersion+1)
-	check(t, objects.Put(t.Context(), manifestName(0, 2, "0123456789abcdef"), append(newer, make([]byte, 40)...)))
+	check(t, objects.Put(t.Context(), manifestName(0, &version{next: 2}, "0123456789abcdef"), append(newer, make([]byte, 40)...)))
 	_, err := openStore(t, objects, nil, quiet).RunStore().Checkpoint(t.Context(), 0)
 	if !errors.Is(err, errNewer) || errors.Is(err, journal.ErrDamaged) {
 		t.Errorf("a newer manifest: %v", err)

@@ -28,7 +28,7 @@ type indexPort struct{ store *Store }
 var _ dueindex.Index = indexPort{}
 
 // DueIndex returns the due index. What the scheduler before has saved is read when a partition is first asked for: each time
-// that a process begins to work as the scheduler it opens a store of its own. A Save that does not move the position is durable
+// that a process begins to work as the scheduler it opens a store of its own, with Claims. A Save that does not move the position is durable
 // with the next one that does.
 func (s *Store) DueIndex() dueindex.Index { return indexPort{s} }
 

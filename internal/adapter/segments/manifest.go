@@ -1,6 +1,7 @@
 package segments
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -30,6 +31,7 @@ const (
 // version is a partition as one manifest shows it. Its slices are never changed in place.
 type version struct {
 	name      string // of the manifest; "" when there is none
+	claim     uint64 // under which it was written; 0 where nobody claims
 	next      events.Seq
 	state     []byte
 	rows      []layer // newest first
@@ -51,23 +53,62 @@ func manifestPrefix(p events.Partition) string { return fmt.Sprintf("rows/%d/man
 
 func segmentPrefix(p events.Partition) string { return fmt.Sprintf("rows/%d/segment/", p) }
 
-// manifestName sorts by next. Two writers never have the same one: each commits a record before its first manifest.
-func manifestName(p events.Partition, next events.Seq, writer string) string {
-	return fmt.Sprintf("%s%020d-%s", manifestPrefix(p), next, writer)
+// manifestName is the name of a version's manifest. Two writers never have the same one: each commits a record before its first
+// manifest, or has a claim of its own.
+func manifestName(p events.Partition, v *version, writer string) string {
+	if v.claim == 0 {
+		return fmt.Sprintf("%s%020d-%s", manifestPrefix(p), v.next, writer)
+	}
+	return fmt.Sprintf("%s%020d.%020d-%s", manifestPrefix(p), v.claim, v.next, writer)
 }
 
 func segmentName(p events.Partition, writer string, n uint64) string {
 	return fmt.Sprintf("%s%s-%d", segmentPrefix(p), writer, n)
 }
 
-// nextOf reads the position in the name of a manifest.
-func nextOf(p events.Partition, name string) (events.Seq, error) {
+// manifestOrder is what the name of a manifest says of whose manifest counts: the greatest claim, of that the greatest
+// position.
+type manifestOrder struct {
+	claim uint64
+	next  events.Seq
+	name  string
+}
+
+func (m manifestOrder) compare(other manifestOrder) int {
+	return cmp.Or(cmp.Compare(m.claim, other.claim), cmp.Compare(m.next, other.next), cmp.Compare(m.name, other.name))
+}
+
+// orderOf reads the name of a manifest.
+func orderOf(p events.Partition, name string) (m manifestOrder, err error) {
+	m.name = name
 	digits, _, _ := strings.Cut(strings.TrimPrefix(name, manifestPrefix(p)), "-")
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || len(digits) != 20 {
-		return 0, fmt.Errorf("object %s is not of this store: two programs must not share a store of objects", name)
+	claim, next, claimed := strings.Cut(digits, ".")
+	if !claimed {
+		claim, next = fmt.Sprintf("%020d", 0), digits
 	}
-	return events.Seq(n), nil
+	var err1, err2 error
+	m.claim, err1 = strconv.ParseUint(claim, 10, 64)
+	n, err2 := strconv.ParseUint(next, 10, 64)
+	if m.next = events.Seq(n); errors.Join(err1, err2) != nil || len(claim) != 20 || len(next) != 20 {
+		return m, fmt.Errorf("object %s is not of this store: two programs must not share a store of objects", name)
+	}
+	return m, nil
+}
+
+// manifests returns the manifests of a partition; the last one counts.
+func (s *Store) manifests(ctx context.Context, p events.Partition) ([]manifestOrder, error) {
+	names, err := s.options.Objects.List(ctx, manifestPrefix(p))
+	if err != nil {
+		return nil, fmt.Errorf("the manifests of partition %d: %w", p, err)
+	}
+	all := make([]manifestOrder, len(names))
+	for i, name := range names {
+		if all[i], err = orderOf(p, name); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, manifestOrder.compare)
+	return all, nil
 }
 
 func appendText[T string | []byte](b []byte, s T) []byte {
@@ -180,51 +221,47 @@ func (d *decoder) text() string { return string(d.take(d.uint())) }
 // lookTries is how often a manifest that was deleted between listing and reading is looked for again.
 const lookTries = 10
 
-// newest reads the newest manifest of a partition, an empty version if there is none, and returns the names of all.
-func (s *Store) newest(ctx context.Context, p events.Partition) (v *version, names []string, err error) {
+// newest reads the newest manifest of a partition, an empty version if there is none, and returns all of them.
+func (s *Store) newest(ctx context.Context, p events.Partition) (v *version, all []manifestOrder, err error) {
 	for range lookTries {
-		if names, err = s.options.Objects.List(ctx, manifestPrefix(p)); err != nil {
-			return nil, nil, fmt.Errorf("the manifests of partition %d: %w", p, err)
+		if all, err = s.manifests(ctx, p); err != nil {
+			return nil, nil, err
 		}
-		if v, err = s.newestOf(ctx, p, names); !errors.Is(err, objectstore.ErrNotFound) {
+		if v, err = s.newestOf(ctx, p, all); !errors.Is(err, objectstore.ErrNotFound) {
 			break // else newer ones have taken its place
 		}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("partition %d has no manifest that can be read: %w", p, err)
 	}
-	return v, names, nil
+	return v, all, nil
 }
 
 // newestOf reads the last of some manifests. A damaged one is passed over for the one before it, from which more of the log is
 // folded.
-func (s *Store) newestOf(ctx context.Context, p events.Partition, names []string) (v *version, err error) {
+func (s *Store) newestOf(ctx context.Context, p events.Partition, all []manifestOrder) (v *version, err error) {
 	v = &version{}
-	for _, name := range slices.Backward(names) {
-		if v, err = s.manifest(ctx, p, name); !errors.Is(err, journal.ErrDamaged) {
+	for _, m := range slices.Backward(all) {
+		if v, err = s.manifest(ctx, p, m); !errors.Is(err, journal.ErrDamaged) {
 			break
 		}
-		s.options.Logger.Error("a manifest is damaged; the one before it is used", slog.String("manifest", name), slog.String("error", err.Error()))
+		s.options.Logger.Error("a manifest is damaged; the one before it is used", slog.String("manifest", m.name), slog.String("error", err.Error()))
 	}
 	return v, err
 }
 
-func (s *Store) manifest(ctx context.Context, p events.Partition, name string) (*version, error) {
-	next, err := nextOf(p, name)
+func (s *Store) manifest(ctx context.Context, p events.Partition, m manifestOrder) (*version, error) {
+	b, err := s.options.Objects.Get(ctx, m.name)
 	if err != nil {
-		return nil, err
-	}
-	b, err := s.options.Objects.Get(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, err)
+		return nil, fmt.Errorf("manifest %s: %w", m.name, err)
 	}
 	v, err := decodeManifest(p, b)
-	if err == nil && v.next != next {
+	if err == nil && v.next != m.next {
 		err = fmt.Errorf("%w: it is of %d", journal.ErrDamaged, v.next)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, err)
+		return nil, fmt.Errorf("manifest %s: %w", m.name, err)
 	}
-	v.name = name
+	v.name, v.claim = m.name, m.claim
 	return v, nil
 }

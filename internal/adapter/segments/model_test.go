@@ -354,14 +354,14 @@ func (w *world) wantNoLeftovers() {
 		check(t, p.store.owned[0].tidy(t.Context()))
 	}
 	check(t, p.wantHistories(1, 1<<20))
-	manifests, err := w.objects.List(t.Context(), manifestPrefix(0))
+	manifests, err := p.store.manifests(t.Context(), 0)
 	check(t, err)
 	if len(manifests) != keptManifests {
 		t.Fatalf("manifests: %v", manifests)
 	}
 	named := map[string]bool{}
-	for _, name := range manifests {
-		v, err := p.store.manifest(t.Context(), 0, name)
+	for _, m := range manifests {
+		v, err := p.store.manifest(t.Context(), 0, m)
 		check(t, err)
 		v.segments(func(s *segment) { named[s.name] = true })
 	}

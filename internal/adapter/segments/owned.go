@@ -39,6 +39,7 @@ type owned struct {
 	begun   bool
 	failed  error  // of a write: nothing is known of what is durable
 	writer  string // random, of this ownership
+	claim   uint64 // of this ownership; 0 where nobody claims
 	made    uint64 // segments of this process: no name is used twice
 	version version
 
@@ -97,6 +98,15 @@ type obsolete struct {
 // commit shows that nobody owned it after.
 func (o *owned) begin(ctx context.Context) error {
 	o.begun = false
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // it does not fail
+	writer := hex.EncodeToString(random[:])
+	if o.store.options.Claims {
+		var err error
+		if o.claim, err = o.store.claim(ctx, o.id, writer); err != nil {
+			return err
+		}
+	}
 	v, manifests, err := o.store.newest(ctx, o.id)
 	if err != nil {
 		return err
@@ -105,14 +115,15 @@ func (o *owned) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the segments of partition %d: %w", o.id, err)
 	}
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // it does not fail
 	o.begun, o.failed = true, nil
-	o.writer, o.version = hex.EncodeToString(random[:]), *v
+	o.writer, o.version = writer, *v
 	o.rows, o.bytes, o.kept = nil, 0, max(v.next, 1)
 	o.histories, o.buffered = nil, 0
 	o.forgotten.clear()
-	o.manifests, o.former, o.written = nil, manifests, 0
+	o.manifests, o.former, o.written = nil, nil, 0
+	for _, m := range manifests {
+		o.former = append(o.former, m.name)
+	}
 	o.obsolete, o.due = nil, nil
 	inUse := map[string]bool{}
 	v.segments(func(s *segment) { inUse[s.name] = true })
@@ -233,9 +244,17 @@ func prepend(l layer, table []layer) []layer {
 func (o *owned) publish(ctx context.Context, checkpoint *runstore.Checkpoint) error {
 	v := o.version
 	v.next, v.state = checkpoint.Next, slices.Clone(checkpoint.State)
-	v.name = manifestName(o.id, v.next, o.writer)
+	v.claim = o.claim
+	v.name = manifestName(o.id, &v, o.writer)
 	if err := o.store.options.Objects.Put(ctx, v.name, v.encode(o.id)); err != nil {
 		return fmt.Errorf("manifest %s: %w", v.name, err)
+	}
+	if o.store.options.Claims {
+		lower, err := o.store.keepsClaim(ctx, o.id, o.claim, o.writer)
+		if err != nil {
+			return err
+		}
+		o.due = append(o.due, lower...)
 	}
 	o.version = v
 	o.forgotten.clear()

@@ -60,6 +60,10 @@ type Options struct {
 	// TailBytes bounds, for each partition, the encoded records that are kept in memory because they are not yet in the
 	// objects. Beyond it each reading of a history reads the log.
 	TailBytes int
+	// Claims says that nothing but the objects tells who owns a partition: whoever begins an ownership claims the partition,
+	// and the one before it writes and deletes nothing any more that counts. Otherwise an owner commits to the log between two
+	// checkpoints, as engines do.
+	Claims bool
 	// LookEvery is how old the manifest may be that histories are read by. A run that another process has forgotten may be
 	// seen for so long.
 	LookEvery time.Duration
