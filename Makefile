@@ -17,7 +17,7 @@ PKG     ?= $(shell go list ./... | grep -v -e /test/ -e /adapter/pulsar)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo testdeps test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
+.PHONY: help build demo demo-pulsar testdeps test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ build: ## bin/continuo, static
 
 demo: ## monthly billing as separate processes, some of them killed, and the books compared
 	@go run ./examples/billing/demo
+
+demo-pulsar: testdeps ## the same over a real Pulsar and ClickHouse, two processes of each service; those are killed, too (4 minutes)
+	@go run ./examples/billing/demo --pulsar
 
 testdeps: ## real servers for tests, once, into ~/.cache/continuo: Pulsar (java, mvn), the engine of ClickHouse (npm)
 	@go run ./internal/testserver/testdeps

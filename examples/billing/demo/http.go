@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
@@ -50,12 +51,23 @@ func answers(url string) func(context.Context) bool {
 	return func(ctx context.Context) bool { return ask(ctx, http.MethodGet, url, nil, nil) == nil }
 }
 
-// freePort finds a port of the loopback address that nobody listens on now.
-func freePort() (addr string, err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
-	if err != nil {
-		return "", err
+// freePorts finds loopback addresses that nobody listens on now. They lie below the range from which the kernel takes ports for
+// outgoing connections, which could take the port of a process while it is dead.
+func freePorts(n int) ([]string, error) {
+	addrs := make([]string, 0, n)
+	for tries := 0; len(addrs) < n; tries++ {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		listener, err := net.Listen("tcp", addr) //nolint:noctx // returns at once
+		if err != nil && tries < 100 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := listener.Close(); err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
 	}
-	addr = listener.Addr().String()
-	return addr, listener.Close()
+	return addrs, nil
 }

@@ -1,6 +1,9 @@
 // Command demo performs monthly billing under fire and checks the result: it starts the server, four services and two
 // workers as processes of their own, subscribes customers, kills process after process with SIGKILL, unsubscribes, and
 // compares the payment service's ledger with its own book. It exits with 0 only if both agree.
+//
+// With --pulsar the server is a cluster: two processes of each service over a real Pulsar and the real engine of ClickHouse, which
+// are killed, too.
 package main
 
 import (
@@ -18,8 +21,14 @@ import (
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
 )
 
-// limit bounds the demo after the build.
-const limit = time.Minute
+// limit bounds the demo after the build, and clusterLimit with --pulsar.
+const (
+	limit        = time.Minute
+	clusterLimit = 5 * time.Minute
+)
+
+// clusterMonth is a month with --pulsar: that many processes take longer to start again.
+const clusterMonth = time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,11 +44,21 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.IntVar(&s.customers, "customers", 20, "how many customers subscribe")
 	flags.IntVar(&s.months, "months", 24, "how many months they stay, at least")
-	flags.DurationVar(&s.month, "month", 200*time.Millisecond, "how long a month lasts")
+	flags.DurationVar(&s.month, "month", 200*time.Millisecond, "how long a month lasts; 1s with --pulsar unless given")
 	flags.IntVar(&s.failPercent, "fail", 5, "how many of 100 calls to the services fail")
+	flags.BoolVar(&s.cluster, "pulsar", false, "Continuo is two processes of each service over a real Pulsar and ClickHouse (get them by make testdeps)")
 	keep := flags.Bool("keep", false, "keep data and logs although all is well")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	limit := limit
+	if s.cluster {
+		limit = clusterLimit
+		given := false
+		flags.Visit(func(f *flag.Flag) { given = given || f.Name == "month" })
+		if !given {
+			s.month = clusterMonth
+		}
 	}
 	if s.customers < 1 || s.customers > 1000 || s.months <= notice || s.month <= 0 {
 		return fmt.Errorf("--customers must be 1 to 1000, --months more than %d and --month positive", notice)
@@ -62,7 +81,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}()
 	fmt.Fprintln(out, "Building …")
 	bin := filepath.Join(dir, "bin")
-	if err := build(ctx, bin); err != nil {
+	var others []string
+	if s.cluster {
+		others = []string{serve}
+	}
+	if err := build(ctx, bin, others...); err != nil {
 		return reason(ctx, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the demo was not done after %v", limit))
@@ -80,7 +103,11 @@ func perform(ctx context.Context, s scenario, dir, bin string, out io.Writer) (e
 			err = errors.Join(err, fmt.Errorf("%s did not end within 10 s after SIGTERM and was killed", name))
 		}
 	}()
-	w, err := newWorld(children, bin, dir)
+	describe := newWorld
+	if s.cluster {
+		describe = newCluster
+	}
+	w, err := describe(children, bin, dir)
 	if err != nil {
 		return err
 	}

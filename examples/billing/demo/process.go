@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type process struct {
 	args  []string
 	log   string
 	ready func(context.Context) bool // nil: started is ready
+	// patience is how long it may take to be ready; 0 means 20 s.
+	patience time.Duration
 
 	restarts int
 	cmd      *exec.Cmd
@@ -77,7 +80,7 @@ func (f *fleet) start(ctx context.Context, p *process) error {
 	if p.ready == nil {
 		return nil
 	}
-	return until(ctx, 20*time.Second, p.name+" to be ready", p.ready)
+	return until(ctx, cmp.Or(p.patience, 20*time.Second), p.name+" to be ready", p.ready)
 }
 
 var errEnded = errors.New("a child of the demo ended")

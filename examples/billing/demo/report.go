@@ -28,6 +28,11 @@ func (p *play) report(ctx context.Context, statements map[string]monthly.Stateme
 	compared.print(p.out)
 	fmt.Fprintf(p.out, "  %-46s %6d\n", "calls that failed on purpose, at least", p.failures)
 	p.printRestarts()
+	if p.world.statistics != nil {
+		if err := p.world.statistics(ctx, p.out, ledger); err != nil {
+			return err
+		}
+	}
 	if err := p.printHistories(ctx); err != nil {
 		return err
 	}
@@ -64,10 +69,27 @@ func (p *play) book(ctx context.Context) (book, error) {
 
 func (p *play) printRestarts() {
 	fmt.Fprintf(p.out, "\n%d processes killed with SIGKILL and started again\n", len(p.outages))
+	if p.cluster {
+		p.printTakeOvers()
+		return
+	}
 	fmt.Fprintf(p.out, "  %-18s %10s %14s %14s\n", "process", "killed at", "ready after", "next charge")
 	for _, o := range p.outages {
 		fmt.Fprintf(p.out, "  %-18s %8.2f s %12.2f s %12.2f s\n", o.name,
 			o.from.Sub(p.start).Seconds(), o.to.Sub(o.from).Seconds(), o.billing.Sub(o.from).Seconds())
+	}
+}
+
+// printTakeOvers is printRestarts where others may take over what the killed did.
+func (p *play) printTakeOvers() {
+	fmt.Fprintf(p.out, "  %-18s %10s %18s %14s %14s\n", "process", "killed at", "taken over after", "ready after", "next charge")
+	for _, o := range p.outages {
+		taken := "–"
+		if !o.replaced.IsZero() {
+			taken = fmt.Sprintf("%.2f s", o.replaced.Sub(o.from).Seconds())
+		}
+		fmt.Fprintf(p.out, "  %-18s %8.2f s %18s %12.2f s %12.2f s\n", o.name,
+			o.from.Sub(p.start).Seconds(), taken, o.to.Sub(o.from).Seconds(), o.billing.Sub(o.from).Seconds())
 	}
 }
 

@@ -19,6 +19,7 @@ type scenario struct {
 	months      int
 	month       time.Duration
 	failPercent int
+	cluster     bool
 }
 
 // notice is how many months before the last one customers unsubscribe. It must be long enough for all signals to
@@ -57,7 +58,7 @@ func (p *play) perform(ctx context.Context) (map[string]monthly.Statement, error
 		stop()
 		<-watched
 	}()
-	for _, victim := range []*process{p.world.server, p.world.flows, p.world.worker, p.world.payment} {
+	for _, victim := range p.world.victims {
 		if err := p.outage(ctx, victim); err != nil {
 			return nil, err
 		}
@@ -98,10 +99,14 @@ func (p *play) subscribe(ctx context.Context) error {
 	return nil
 }
 
-// outage kills a process while it has work, leaves it dead for two months, starts it again, and waits until billing
-// goes on.
-func (p *play) outage(ctx context.Context, victim *process) error {
+// outage kills a process while it has work, leaves it dead for two months, or until others do its work if they can, starts it
+// again, and waits until billing goes on.
+func (p *play) outage(ctx context.Context, next victim) error {
 	if err := p.billMore(ctx, p.customers); err != nil {
+		return err
+	}
+	victim, err := next.who(ctx)
+	if err != nil {
 		return err
 	}
 	if err := p.countFailures(ctx, victim); err != nil {
@@ -111,7 +116,13 @@ func (p *play) outage(ctx context.Context, victim *process) error {
 	if err := p.world.kill(victim); err != nil {
 		return err
 	}
-	if err := sleep(ctx, 2*p.month); err != nil {
+	if next.replaced != nil {
+		others := func(ctx context.Context) bool { return next.replaced(ctx, victim) }
+		if err := until(ctx, 20*time.Second, "others to do the work of "+victim.name, others); err != nil {
+			return err
+		}
+		gone.replaced = time.Now()
+	} else if err := sleep(ctx, 2*p.month); err != nil {
 		return err
 	}
 	if err := p.world.start(ctx, victim); err != nil {
@@ -133,7 +144,7 @@ func (p *play) billMore(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, 30*time.Second, fmt.Sprintf("%d more charges", n), func(ctx context.Context) bool {
+	return until(ctx, time.Minute, fmt.Sprintf("%d more charges", n), func(ctx context.Context) bool {
 		more, err := p.world.ledger(ctx, int64(len(before)))
 		return err == nil && len(more) >= n
 	})

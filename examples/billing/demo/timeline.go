@@ -82,7 +82,8 @@ func slowest(list []call) (worst call, ok bool) {
 type outage struct {
 	name     string
 	from, to time.Time // killed and ready again
-	billing  time.Time // the next charge after that
+	replaced time.Time // others do its work; zero when nobody else can
+	billing  time.Time // the next charge after to
 }
 
 // during names the processes that were gone at some moment between from and to.
@@ -96,7 +97,10 @@ func during(outages []outage, from, to time.Time) string {
 	return strings.Join(names, ", ")
 }
 
-// printTimeline writes one line per month of one customer: when it ended, how long each service's task took (with the
+// longTimeline is how many months are shown one by one.
+const longTimeline = 60
+
+// printTimeline writes one line per month of one customer, of many months only those in which something was killed: when it ended, how long each service's task took (with the
 // attempts if more than one), and how long after the end of the month everything was done.
 func printTimeline(w io.Writer, customer string, list []call, start time.Time, month time.Duration, outages []outage) {
 	fmt.Fprintf(w, "\nTimeline of %s, from the history of its run: seconds since the start, and for each task its duration (attempts)\n", customer)
@@ -105,13 +109,19 @@ func printTimeline(w io.Writer, customer string, list []call, start time.Time, m
 		fmt.Fprintf(w, " %14s", s)
 	}
 	fmt.Fprintf(w, " %8s\n", "done")
+	long := list[len(list)-1].month > longTimeline
 	for len(list) > 0 {
 		n := 1
 		for n < len(list) && list[n].month == list[0].month {
 			n++
 		}
-		printMonth(w, list[:n], start, month, outages)
+		if !long || during(outages, list[0].from, list[n-1].to) != "" {
+			printMonth(w, list[:n], start, month, outages)
+		}
 		list = list[n:]
+	}
+	if long {
+		fmt.Fprintln(w, "  (The months in which nothing was killed are left out.)")
 	}
 }
 

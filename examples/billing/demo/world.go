@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,13 +12,16 @@ import (
 
 const module = "github.com/continuo-dev/continuo"
 
-// build makes the binaries of the demo in dir, the server without CGO as it ships. It must run inside the module.
-func build(ctx context.Context, dir string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		module+"/cmd/continuo",
-		module+"/examples/billing/cmd/workflow-worker",
-		module+"/examples/billing/cmd/service-worker",
-		module+"/examples/billing/httpservices")
+// build makes the binaries of the demo in dir, and others of the module, the server without CGO as it ships. It must run inside
+// the module.
+func build(ctx context.Context, dir string, others ...string) error {
+	command := exec.CommandContext(ctx, "go", append([]string{
+		"build", "-o", dir + string(filepath.Separator),
+		module + "/cmd/continuo",
+		module + "/examples/billing/cmd/workflow-worker",
+		module + "/examples/billing/cmd/service-worker",
+		module + "/examples/billing/httpservices",
+	}, others...)...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Run(); err != nil {
@@ -26,42 +30,67 @@ func build(ctx context.Context, dir string) error {
 	return nil
 }
 
-// world is the server, four services and two workers, each a process of its own.
+// world is Continuo, four services and two workers, each a process of its own, and what is to happen to them.
 type world struct {
 	*fleet
-	grpcAddr, httpURL                                           string
-	server, consumption, payment, invoice, email, flows, worker *process
-	urls                                                        map[*process]string // of the four services
+	grpcAddr                                            string // of the gateways, separated by commas
+	httpURL                                             string
+	consumption, payment, invoice, email, flows, worker *process
+	urls                                                map[*process]string // of the four services
+	victims                                             []victim            // in the order in which they are killed
+	statistics                                          func(ctx context.Context, out io.Writer, ledger []charge) error
 }
 
-// newWorld finds ports and describes the processes; it starts none.
+// victim is who is killed.
+type victim struct {
+	who func(ctx context.Context) (*process, error)
+	// replaced says whether others do the work of the one who is gone; nil when nobody else can.
+	replaced func(ctx context.Context, gone *process) bool
+}
+
+// itself makes a victim of a process that nobody replaces.
+func itself(p *process) victim {
+	return victim{who: func(context.Context) (*process, error) { return p, nil }}
+}
+
+// newWorld finds ports and describes the processes with Continuo as one of them; it starts none.
 func newWorld(f *fleet, bin, data string) (*world, error) {
-	ports := make([]string, 6)
-	for i := range ports {
-		addr, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		ports[i] = addr
+	addrs, err := freePorts(2)
+	if err != nil {
+		return nil, err
 	}
-	w := &world{fleet: f, grpcAddr: ports[0], httpURL: "http://" + ports[1], urls: map[*process]string{}}
-	w.server = f.add("server", filepath.Join(bin, "continuo"), answers(w.httpURL+"/readyz"),
-		"serve", "--data", filepath.Join(data, "continuo"), "--grpc-addr", ports[0], "--http-addr", ports[1])
+	w := &world{fleet: f, grpcAddr: addrs[0], httpURL: "http://" + addrs[1]}
+	server := f.add("server", filepath.Join(bin, "continuo"), answers(w.httpURL+"/readyz"),
+		"serve", "--data", filepath.Join(data, "continuo"), "--grpc-addr", addrs[0], "--http-addr", addrs[1])
+	if err := w.addPeople(bin, data); err != nil {
+		return nil, err
+	}
+	w.victims = []victim{itself(server), itself(w.flows), itself(w.worker), itself(w.payment)}
+	return w, nil
+}
+
+// addPeople describes those who have Continuo pilot them: services and workers.
+func (w *world) addPeople(bin, data string) error {
+	addrs, err := freePorts(4)
+	if err != nil {
+		return err
+	}
+	w.urls = map[*process]string{}
 	service := func(role, addr string) *process {
 		url := "http://" + addr
-		p := f.add(role+"-service", filepath.Join(bin, "httpservices"), answers(url+"/healthz"),
+		p := w.add(role+"-service", filepath.Join(bin, "httpservices"), answers(url+"/healthz"),
 			"--role", role, "--addr", addr, "--db", filepath.Join(data, role+".db"))
 		w.urls[p] = url
 		return p
 	}
-	w.consumption = service("consumption", ports[2])
-	w.payment = service("payment", ports[3])
-	w.invoice = service("invoice", ports[4])
-	w.email = service("email", ports[5])
-	w.flows = f.add("workflow-worker", filepath.Join(bin, "workflow-worker"), nil, "--server", w.grpcAddr)
-	w.worker = f.add("service-worker", filepath.Join(bin, "service-worker"), nil, "--server", w.grpcAddr,
+	w.consumption = service("consumption", addrs[0])
+	w.payment = service("payment", addrs[1])
+	w.invoice = service("invoice", addrs[2])
+	w.email = service("email", addrs[3])
+	w.flows = w.add("workflow-worker", filepath.Join(bin, "workflow-worker"), nil, "--server", w.grpcAddr)
+	w.worker = w.add("service-worker", filepath.Join(bin, "service-worker"), nil, "--server", w.grpcAddr,
 		"--consumption", w.urls[w.consumption], "--payment", w.urls[w.payment], "--invoice", w.urls[w.invoice], "--email", w.urls[w.email])
-	return w, nil
+	return nil
 }
 
 // startAll starts every process, each when the one before is ready.

@@ -11,6 +11,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -22,7 +23,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
@@ -47,6 +47,13 @@ type Options struct {
 	// Payloads turns Go values into payloads and back, for this client and the workers made with it; the zero value uses
 	// JSON.
 	Payloads payload.Converter
+	// TLS makes the connection use TLS; nil means in clear. See [TLSConfig].
+	TLS *tls.Config
+	// TokenFile has the token that the server wants, and nothing else. It is read again at every connection and every call outside
+	// the streams of clients and workers, so that it may be replaced. A token is sent in clear on loopback only.
+	TokenFile string
+	// Token returns the token, in place of TokenFile. It is asked as often and must be quick.
+	Token func(ctx context.Context) (string, error)
 	// Dialer connects to the server in place of TCP, for a server in the same process; nil means TCP.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 	// DialOptions are passed to gRPC, after the client's own.
@@ -75,11 +82,15 @@ func Dial(addr string, options Options) (*Client, error) {
 	if err != nil {
 		return nil, badAddress(addr, err)
 	}
+	security, err := Security(addr, options)
+	if err != nil {
+		return nil, err
+	}
+	dial = append(dial, security...)
 	dial = append(dial,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.Keepalive * 2, Timeout: wire.Keepalive}),
 		grpc.WithInitialWindowSize(wire.StreamWindow), grpc.WithInitialConnWindowSize(wire.ConnectionWindow),
-		grpc.WithReadBufferSize(64 << 10), grpc.WithWriteBufferSize(64 << 10),
+		grpc.WithReadBufferSize(64<<10), grpc.WithWriteBufferSize(64<<10),
 		// A message from the server may have one large part behind small ones.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*wire.MaxMessageBytes), grpc.MaxCallSendMsgSize(wire.MaxMessageBytes)),
 		// gRPC's own back-off grows to two minutes: a server that is back would not be found for so long.
@@ -89,9 +100,6 @@ func Dial(addr string, options Options) (*Client, error) {
 		}),
 	)
 	dial = append(dial, options.DialOptions...)
-	if options.Dialer != nil {
-		dial = append(dial, grpc.WithContextDialer(options.Dialer))
-	}
 	conn, err := grpc.NewClient(to, dial...)
 	if err != nil {
 		return nil, badAddress(addr, err)
