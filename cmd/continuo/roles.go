@@ -72,12 +72,17 @@ func newRoles(a *app) []*cobra.Command {
 // runCluster runs services until ctx ends or one fails.
 func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cluster.Role) error {
 	keepHeapRoom()
+	shareProcessors()
 	log := newLogger(a, settings)
 	o := cluster.Options{
 		Roles: roles, Name: processName(), Cluster: settings.Cluster, CacheDir: settings.Cache, HTTPAddr: settings.HTTPAddr, GRPCAddr: settings.GRPCAddr,
 		RetentionHistory: settings.RetentionHistory, MaxPayloadBytes: settings.MaxPayloadBytes, DrainTimeout: settings.DrainTimeout, Version: versionText(), Logger: log,
 	}
 	if err := settings.ValidateCluster(o.Has(cluster.Gateway) || o.Has(cluster.Projector)); err != nil {
+		return err
+	}
+	var err error
+	if o.Door, err = openDoor(settings, log); err != nil {
 		return err
 	}
 	broker, err := pulsar.Open(ctx, pulsarOptions(settings, log))

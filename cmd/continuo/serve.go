@@ -13,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/continuo-dev/continuo/internal/bench"
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/config"
+	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/internal/embedded"
 )
 
@@ -107,10 +109,15 @@ func (a *app) serve(ctx context.Context, settings config.Server, ready func(*emb
 	keepHeapRoom()
 	shareProcessors()
 	log := newLogger(a, settings)
+	guard, err := openDoor(settings, log)
+	if err != nil {
+		return err
+	}
 	suite, err := embedded.Start(ctx, embedded.Options{
 		Dir:              settings.Data,
 		HTTPAddr:         settings.HTTPAddr,
 		GRPCAddr:         settings.GRPCAddr,
+		Door:             guard,
 		RetentionHistory: settings.RetentionHistory,
 		DiskReserveBytes: settings.DiskReserveBytes,
 		MaxPayloadBytes:  settings.MaxPayloadBytes,
@@ -157,6 +164,18 @@ func runUntil(ctx context.Context, log *slog.Logger, settings config.Server, run
 	return err
 }
 
+// openDoor reads what guards the addresses of a process.
+func openDoor(settings config.Server, log *slog.Logger) (*door.Door, error) {
+	guard, err := door.Open(door.Options{
+		CertFile: settings.TLSCertFile, KeyFile: settings.TLSKeyFile, TokensFile: settings.TokensFile, InsecureOpenBind: settings.InsecureOpenBind,
+		Clock: clock.Real(), Log: log.With(slog.String("service", "door")),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", config.ErrInvalid, err)
+	}
+	return guard, nil
+}
+
 func newLogger(a *app, settings config.Server) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(settings.LogLevel)) // checked by the configuration
@@ -175,9 +194,13 @@ func (a *app) welcome(s *embedded.Suite, settings config.Server, temp bool) {
 	}
 	a.line("\n  Continuo is ready.\n")
 	a.line("  gRPC (SDK, workers, CLI)  " + s.GRPCAddr())
-	a.line("  REST                      http://" + s.HTTPAddr() + "/v1/workflows")
-	a.line("  OpenAPI                   http://" + s.HTTPAddr() + "/openapi.json")
-	a.line("  metrics, health           http://" + s.HTTPAddr() + "/metrics  /readyz")
+	web := "http://" + s.HTTPAddr()
+	if settings.TLSCertFile != "" {
+		web = "https://" + s.HTTPAddr()
+	}
+	a.line("  REST                      " + web + "/v1/workflows")
+	a.line("  OpenAPI                   " + web + "/openapi.json")
+	a.line("  metrics, health           " + web + "/metrics  /readyz")
 	a.line("  data                      " + kept)
 	a.line("\n  Next: start a worker, then  continuo workflow start --type YOUR.Type --input '{}' --wait")
 	a.line("  Ctrl-C stops it; what is open goes on at the next start.\n")

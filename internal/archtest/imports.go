@@ -41,7 +41,7 @@ var ports = []string{
 }
 
 // Everything a service may use beside its own pure packages.
-var shell = slices.Concat([]string{"std", "pkg/events", "internal/readmodel/row", "internal/clock", "internal/lifecycle", "internal/telemetry", "internal/mutant"}, ports)
+var shell = slices.Concat([]string{"std", "pkg/events", "internal/readmodel/row", "internal/clock", "internal/door", "internal/lifecycle", "internal/telemetry", "internal/mutant"}, ports)
 
 // Stores and brokers: only their adapters and the composition roots link them.
 var stores = []string{
@@ -187,6 +187,7 @@ var importTable = []row{
 	},
 	{packages: []string{"pkg/sdk/flowvet/..."}, may: []string{"std", "golang.org/x/tools/..."}, why: "a vet analyzer looks at source only"},
 	{packages: []string{"internal/clock", "internal/lifecycle"}, may: []string{"std", "golang.org/x/sys/..."}, why: "tools of every shell stand on nothing"},
+	{packages: []string{"internal/door"}, may: []string{"std", "pkg/events", "internal/clock"}, never: slices.Concat(stores, grpc), why: "the same door for every process, whatever is behind it"},
 	{packages: []string{"internal/clock/clocktest"}, may: []string{"std", "internal/clock"}, why: "a clock for tests"},
 	{
 		packages: []string{"internal/telemetry"},
@@ -194,7 +195,7 @@ var importTable = []row{
 		never:    slices.Concat(stores, []string{"services/..."}),
 		why:      "names and instruments, no domain",
 	},
-	{packages: []string{"internal/config"}, may: []string{"std", "github.com/knadh/koanf/...", "github.com/go-viper/mapstructure/...", "github.com/spf13/pflag", "internal/mutant"}, why: "configuration becomes plain values at the root"},
+	{packages: []string{"internal/config"}, may: []string{"std", "github.com/knadh/koanf/...", "github.com/go-viper/mapstructure/...", "github.com/spf13/pflag", "internal/door", "internal/mutant"}, why: "configuration becomes plain values at the root"},
 	{
 		packages: []string{"internal/wire/..."},
 		may:      slices.Concat(grpcStack, []string{"pkg/events", "internal/wire/..."}),

@@ -30,11 +30,11 @@ import (
 	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/compose"
+	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/services/engine"
-	"github.com/continuo-dev/continuo/services/gateway"
 	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
 )
@@ -74,9 +74,11 @@ type Options struct {
 	CacheDir string
 	// HTTPAddr serves health and metrics, of a gateway REST, too; GRPCAddr is for gateways.
 	HTTPAddr, GRPCAddr string
-	RetentionHistory   time.Duration
-	MaxPayloadBytes    int64
-	DrainTimeout       time.Duration
+	// Door guards them; nil serves loopback only.
+	Door             *door.Door
+	RetentionHistory time.Duration
+	MaxPayloadBytes  int64
+	DrainTimeout     time.Duration
 	// ProjectEvery is how long a batch for the read model collects; 0 means [DefaultProjectEvery].
 	ProjectEvery time.Duration
 	// AnnounceEvery is the rhythm in which processes announce themselves; see [membership.DefaultEvery].
@@ -142,6 +144,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	}
 	p := &Process{options: o, clock: clock.Real(), group: &lifecycle.Group{}, registry: prometheus.NewRegistry(), members: map[Role]*membership.Membership{}}
 	p.metrics = compose.NewMetrics(p.registry)
+	p.metrics.WatchDoor(o.Door)
 	if err := p.open(ctx); err != nil {
 		return nil, errors.Join(err, p.release())
 	}
@@ -174,14 +177,14 @@ func (p *Process) open(ctx context.Context) error {
 		return err
 	}
 	for _, a := range []struct {
-		wanted   bool
-		addr     string
-		listener *net.Listener
-	}{{p.options.Has(Gateway), p.options.GRPCAddr, &p.grpc}, {p.options.HTTPAddr != "", p.options.HTTPAddr, &p.http}} {
+		wanted        bool
+		setting, addr string
+		listener      *net.Listener
+	}{{p.options.Has(Gateway), "grpc_addr", p.options.GRPCAddr, &p.grpc}, {p.options.HTTPAddr != "", "http_addr", p.options.HTTPAddr, &p.http}} {
 		if !a.wanted {
 			continue
 		}
-		if *a.listener, err = gateway.Listen(ctx, a.addr); err != nil {
+		if *a.listener, err = p.options.Door.Listen(ctx, a.setting, a.addr); err != nil {
 			return err
 		}
 	}

@@ -40,9 +40,10 @@ func (p *Process) services() error {
 			return fmt.Errorf("%s: %w", role.Role, err)
 		}
 	}
+	p.group.Add("door", p.options.Door.Run)
 	if p.http != nil && !p.options.Has(Gateway) {
 		p.group.Add("http", func(ctx context.Context) error {
-			return compose.ServeOperations(ctx, p.http, p.registry, p.health)
+			return compose.ServeOperations(ctx, p.http, p.options.Door, p.registry, p.health, p.options.Logger)
 		})
 	}
 	return nil
@@ -119,7 +120,7 @@ func (p *Process) addGateway() error {
 			return nil
 		},
 	}, gateway.Options{
-		GRPC: p.grpc, HTTP: p.http, Version: p.options.Version, Build: compose.Revision(), CommandsLogged: p.journal.Features().CommandsLogged,
+		GRPC: p.grpc, HTTP: p.http, Door: p.options.Door, Version: p.options.Version, Build: compose.Revision(), CommandsLogged: p.journal.Features().CommandsLogged,
 		MaxPayloadBytes: int(p.options.MaxPayloadBytes), DrainTimeout: p.options.DrainTimeout,
 	})
 	if err != nil {

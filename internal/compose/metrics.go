@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/projector"
@@ -72,6 +73,23 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 // Counter adds a counter that is read when it is asked for.
 func (m *Metrics) Counter(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+}
+
+// WatchDoor adds what is read from the door of the process.
+func (m *Metrics) WatchDoor(d *door.Door) {
+	for _, count := range []struct {
+		reason string
+		of     func(door.Refusals) uint64
+	}{
+		{"missing", func(r door.Refusals) uint64 { return r.Missing }},
+		{"wrong", func(r door.Refusals) uint64 { return r.Wrong }},
+		{"revoked", func(r door.Refusals) uint64 { return r.Revoked }},
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "continuo_unauthenticated_total", Help: "Requests refused and streams ended for their token, by reason.",
+			ConstLabels: prometheus.Labels{"reason": count.reason},
+		}, func() float64 { return float64(count.of(d.Refusals())) }))
+	}
 }
 
 // WatchEngine adds what is read from an engine when it is asked for.

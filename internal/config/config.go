@@ -5,7 +5,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -32,9 +31,17 @@ var ErrInvalid = errors.New("invalid configuration")
 type Server struct {
 	// Data is the directory of the embedded store. It is made if it is not there.
 	Data string `koanf:"data"`
-	// HTTPAddr serves REST, health, metrics and the OpenAPI document; GRPCAddr serves gRPC. Both must be loopback.
+	// HTTPAddr serves REST, health, metrics and the OpenAPI document; GRPCAddr serves gRPC. Both must be loopback, unless there
+	// are TLS and tokens, or InsecureOpenBind.
 	HTTPAddr string `koanf:"http_addr"`
 	GRPCAddr string `koanf:"grpc_addr"`
+	// TLSCertFile and TLSKeyFile make both addresses speak TLS; TokensFile has those who are let in. All are read again when they
+	// change.
+	TLSCertFile string `koanf:"tls_cert_file"`
+	TLSKeyFile  string `koanf:"tls_key_file"`
+	TokensFile  string `koanf:"tokens_file"`
+	// InsecureOpenBind serves addresses that others can reach without protection.
+	InsecureOpenBind bool `koanf:"insecure_open_bind"`
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `koanf:"log_level"`
 	LogFormat string `koanf:"log_format"`
@@ -123,8 +130,12 @@ func ClusterFlags(f *pflag.FlagSet) {
 // common declares the flags of both.
 func common(f *pflag.FlagSet) {
 	d := Default()
-	f.String("http-addr", d.HTTPAddr, "loopback address for REST, health, metrics and the OpenAPI document")
-	f.String("grpc-addr", d.GRPCAddr, "loopback address for gRPC")
+	f.String("http-addr", d.HTTPAddr, "address for REST, health, metrics and the OpenAPI document; beyond loopback it needs TLS and tokens")
+	f.String("grpc-addr", d.GRPCAddr, "address for gRPC; beyond loopback it needs TLS and tokens")
+	f.String("tls-cert-file", d.TLSCertFile, "certificate of both addresses, with its chain (PEM); read again when it changes")
+	f.String("tls-key-file", d.TLSKeyFile, "its key")
+	f.String("tokens-file", d.TokensFile, "who is let in: NAME:TOKEN on each line; read again when it changes")
+	f.Bool("insecure-open-bind", d.InsecureOpenBind, "serve addresses that others can reach without TLS or tokens")
 	f.String("log-level", d.LogLevel, "debug, info, warn or error")
 	f.String("log-format", d.LogFormat, "text or json")
 	f.Duration("retention-history", d.RetentionHistory, "how long ended runs stay, with history and result")
@@ -135,21 +146,35 @@ func common(f *pflag.FlagSet) {
 // Load reads the configuration: defaults, then the file (none if path is empty), then the environment, then the flags that
 // were set. Unknown settings in the file or the environment are refused; a variable that is set to nothing counts as not set.
 func Load(path string, flags *pflag.FlagSet) (Server, error) {
-	k := koanf.New(".")
+	c, _, err := Read(path, flags)
+	if err != nil {
+		return Server{}, err
+	}
+	return c, c.Validate()
+}
+
+// Read is Load without judging the values: what it returns makes sense to a parser and may be wrong. It tells of every setting that
+// is not at its default where its value came from.
+func Read(path string, flags *pflag.FlagSet) (Server, Origins, error) {
+	k, origins := koanf.New("."), Origins{}
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			return Server{}, fmt.Errorf("%w: file %s: %w", ErrInvalid, path, err)
+			return Server{}, nil, fmt.Errorf("%w: file %s: %w", ErrInvalid, path, err)
 		}
+	}
+	for _, name := range k.Keys() {
+		origins[name] = "file " + path
 	}
 	environment := env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(key, value string) (string, any) {
 		name := strings.ToLower(strings.TrimPrefix(key, EnvPrefix))
 		if value == "" || slices.Contains(clientSettings, name) || mutant.Built && key == mutant.Variable {
 			return "", nil
 		}
+		origins[name] = key
 		return name, value
 	}})
 	if err := k.Load(environment, nil); err != nil {
-		return Server{}, fmt.Errorf("%w: environment: %w", ErrInvalid, err)
+		return Server{}, nil, fmt.Errorf("%w: environment: %w", ErrInvalid, err)
 	}
 	own, clusters := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	Flags(own)
@@ -159,10 +184,12 @@ func Load(path string, flags *pflag.FlagSet) (Server, error) {
 		if !f.Changed || own.Lookup(f.Name) == nil {
 			return "", nil
 		}
-		return strings.ReplaceAll(f.Name, "-", "_"), posflag.FlagVal(flags, f)
+		name := strings.ReplaceAll(f.Name, "-", "_")
+		origins[name] = "--" + f.Name
+		return name, posflag.FlagVal(flags, f)
 	})
 	if err := k.Load(set, nil); err != nil {
-		return Server{}, fmt.Errorf("%w: flags: %w", ErrInvalid, err)
+		return Server{}, nil, fmt.Errorf("%w: flags: %w", ErrInvalid, err)
 	}
 	c := Default()
 	decode := koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
@@ -170,55 +197,13 @@ func Load(path string, flags *pflag.FlagSet) (Server, error) {
 		DecodeHook: mapstructure.StringToTimeDurationHookFunc(),
 	}}
 	if err := k.UnmarshalWithConf("", &c, decode); err != nil {
-		return Server{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Server{}, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return c, c.Validate()
+	return c, origins, nil
 }
 
 // clientSettings are CONTINUO_ variables of the command line that are not settings of a server.
-var clientSettings = []string{"addr", "config", "output", "namespace"} //nolint:gochecknoglobals // a fixed table
-
-// Validate reports the first setting with a value that cannot be, naming the setting, the limit and the way out.
-func (c Server) Validate() error {
-	for _, a := range []struct{ name, value string }{{"http_addr", c.HTTPAddr}, {"grpc_addr", c.GRPCAddr}} {
-		if err := checkLoopback(a.name, a.value); err != nil {
-			return err
-		}
-	}
-	switch {
-	case c.HTTPAddr == c.GRPCAddr && !strings.HasSuffix(c.HTTPAddr, ":0"):
-		return fmt.Errorf("%w: http_addr and grpc_addr are both %s; give them two ports", ErrInvalid, c.HTTPAddr)
-	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
-		return fmt.Errorf("%w: log_level is %q; use debug, info, warn or error", ErrInvalid, c.LogLevel)
-	case !slices.Contains([]string{"text", "json"}, c.LogFormat):
-		return fmt.Errorf("%w: log_format is %q; use text or json", ErrInvalid, c.LogFormat)
-	case c.RetentionHistory < 24*time.Hour:
-		return fmt.Errorf("%w: retention_history is %s; the least is 24h", ErrInvalid, c.RetentionHistory)
-	case c.DiskReserveBytes < 16<<20:
-		return fmt.Errorf("%w: disk_reserve_bytes is %d; the least is %d (16 MiB)", ErrInvalid, c.DiskReserveBytes, 16<<20)
-	case c.MaxPayloadBytes < 1<<10 || c.MaxPayloadBytes > 3<<20:
-		return fmt.Errorf("%w: max_payload_bytes is %d; it may be 1024 to %d (3 MiB)", ErrInvalid, c.MaxPayloadBytes, 3<<20)
-	case c.DrainTimeout <= 0:
-		return fmt.Errorf("%w: drain_timeout is %s; it must be above 0", ErrInvalid, c.DrainTimeout)
-	}
-	return nil
-}
-
-// checkLoopback refuses every address that others could reach: there is no authentication yet.
-func checkLoopback(name, addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("%w: %s is %q; use host:port, such as 127.0.0.1:7480", ErrInvalid, name, addr)
-	}
-	if host == "localhost" {
-		return nil
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%w: %s is %q, which others could reach; without authentication only loopback is served: "+
-			"use 127.0.0.1, [::1] or localhost", ErrInvalid, name, addr)
-	}
-	return nil
-}
+var clientSettings = []string{"addr", "config", "output", "namespace", "ca_file", "token_file", "tls"} //nolint:gochecknoglobals // a fixed table
 
 // FileFromEnv returns the configuration file that the environment names; empty if none.
 func FileFromEnv() string { return os.Getenv(EnvPrefix + "CONFIG") }

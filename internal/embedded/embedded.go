@@ -16,17 +16,18 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/adapter/pebble"
 	"github.com/continuo-dev/continuo/internal/adapter/sqlite"
+	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
-	"github.com/continuo-dev/continuo/services/gateway"
 )
 
 // Options of a suite. Zero values mean the defaults of the parts.
 type Options struct {
 	// Dir is the data directory, made if it is not there; empty means a throw-away one, deleted at the end.
 	Dir string
-	// HTTPAddr and GRPCAddr are loopback addresses to serve on; empty means that only this process reaches the suite, by
-	// [Suite.Dial].
+	// HTTPAddr and GRPCAddr are addresses to serve on; empty means that only this process reaches the suite, by [Suite.Dial].
 	HTTPAddr, GRPCAddr string
+	// Door guards them; nil serves loopback only.
+	Door *door.Door
 	// RetentionHistory is how long ended runs stay.
 	RetentionHistory time.Duration
 	// DiskReserveBytes is the free space below which client commands are refused.
@@ -119,13 +120,13 @@ func (s *Suite) listen(ctx context.Context, o Options) error {
 	s.pipe = newPipe()
 	s.grpc, s.http = s.pipe, newPipe()
 	for _, a := range []struct {
-		addr     string
-		listener *net.Listener
-	}{{o.GRPCAddr, &s.grpc}, {o.HTTPAddr, &s.http}} {
+		setting, addr string
+		listener      *net.Listener
+	}{{"grpc_addr", o.GRPCAddr, &s.grpc}, {"http_addr", o.HTTPAddr, &s.http}} {
 		if a.addr == "" {
 			continue
 		}
-		l, err := gateway.Listen(ctx, a.addr)
+		l, err := o.Door.Listen(ctx, a.setting, a.addr)
 		if err != nil {
 			return err
 		}

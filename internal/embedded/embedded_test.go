@@ -47,7 +47,7 @@ func TestAStartThatFailsReleasesEverything(t *testing.T) {
 	}{
 		"gRPC address taken":  {o: Options{GRPCAddr: taken.Addr().String()}, want: "listen on"},
 		"HTTP address taken":  {o: Options{GRPCAddr: "127.0.0.1:0", HTTPAddr: taken.Addr().String()}, want: "listen on"},
-		"address not local":   {o: Options{HTTPAddr: "0.0.0.0:0"}, want: "other machines"},
+		"address not local":   {o: Options{HTTPAddr: "0.0.0.0:0"}, want: "others could reach"},
 		"payload limit":       {o: Options{MaxPayloadBytes: 1 << 30}, want: "payload limit"},
 		"context ended":       {ctx: ended, want: "context canceled"},
 		"blobs are a file":    {spoil: func(dir string) error { return os.WriteFile(filepath.Join(dir, "blobs"), nil, 0o600) }, want: "blobs"},

@@ -45,6 +45,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 		Log: log, Archive: s.store.Archive(), Model: s.model, Clock: now, Logger: o.Log.With(slog.String("service", "projector")),
 		Partitions: compose.Partitions(log.Partitions()),
 	}, projector.Options{})
+	observed.WatchDoor(o.Door)
 	observed.WatchEngine(own)
 	observed.WatchScheduler(func() *scheduler.Scheduler { return schedule })
 	observed.WatchProjector(func() *projector.Projector { return project })
@@ -54,7 +55,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 		Health:  func() []gateway.Component { return health(s.store, own, schedule) },
 		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) },
 	}, gateway.Options{
-		GRPC: s.grpc, HTTP: s.http, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,
+		GRPC: s.grpc, HTTP: s.http, Door: o.Door, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,
 		MaxPayloadBytes: int(o.MaxPayloadBytes), DrainTimeout: o.DrainTimeout,
 	})
 	if err != nil {
@@ -65,6 +66,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 	s.group.Add("scheduler", schedule.Run)
 	s.group.Add("projector", project.Run)
 	s.group.Add("gateway", door.Run)
+	s.group.Add("door", o.Door.Run)
 	s.group.Start(context.WithoutCancel(ctx))
 	s.serving = true
 	return s.untilReady(ctx, own, schedule, now)

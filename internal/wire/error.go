@@ -100,6 +100,10 @@ var errorTable = []ErrorKind{
 		events.SignatureMismatch, codes.FailedPrecondition, http.StatusConflict, false, "Two workers of a queue offer one name with different types.",
 		"Give the changed task or workflow a new name.",
 	},
+	{
+		events.Unauthenticated, codes.Unauthenticated, http.StatusUnauthorized, false, "The request has no token, or none that the server knows.",
+		"Send `Authorization: Bearer TOKEN` with a token of the server's tokens file: [security](../operations/security.md).",
+	},
 	{events.NotImplemented, codes.Unimplemented, http.StatusNotImplemented, false, "This server does not have that method.", "Check the address or upgrade the server."},
 	{
 		events.Internal, codes.Internal, http.StatusInternalServerError, false, "A bug or a failed component; nothing is known of the outcome.",
@@ -199,6 +203,8 @@ func nearest(c codes.Code) events.Code {
 		return events.DeadlineExceeded
 	case codes.Unimplemented:
 		return events.NotImplemented
+	case codes.Unauthenticated:
+		return events.Unauthenticated
 	default:
 		return events.Internal
 	}

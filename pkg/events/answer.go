@@ -32,6 +32,7 @@ const (
 	DuplicateName     Code = "duplicate_name"     // two definitions of one name
 	SignatureMismatch Code = "signature_mismatch" // two workers offer one name with different types
 	NotImplemented    Code = "not_implemented"    // a method or verb that this server does not have
+	Unauthenticated   Code = "unauthenticated"    // no token, or none that the server knows
 	Internal          Code = "internal"           // a bug: see the server's log
 )
 

@@ -161,8 +161,11 @@ func (g *Gateway) Session() events.SessionID { return g.session }
 // Options.DrainTimeout, and closes its listeners. It returns nil after that, and an error when it cannot begin or
 // something it stands on fails.
 func (g *Gateway) Run(ctx context.Context) error {
-	for _, l := range []net.Listener{g.options.GRPC, g.options.HTTP} {
-		if err := checkLoopback(l); err != nil {
+	for _, at := range []struct {
+		setting string
+		net.Listener
+	}{{"grpc_addr", g.options.GRPC}, {"http_addr", g.options.HTTP}} {
+		if err := g.options.Door.Check(at.setting, at.Listener); err != nil {
 			return err
 		}
 	}
@@ -194,14 +197,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 	})
 	parts.Go(func() { g.followWorkers(base, reports) })
 	server := g.grpcServer()
-	web := &http.Server{Handler: g.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	web := &http.Server{
+		Handler: g.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(g.deps.Log.Handler(), slog.LevelDebug), // of connections, such as failed handshakes
+	}
 	parts.Go(func() {
 		if err := server.Serve(g.options.GRPC); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			cancel(fmt.Errorf("serve gRPC: %w", err))
 		}
 	})
 	parts.Go(func() {
-		if err := web.Serve(g.options.HTTP); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := ServeHTTP(web, g.options.HTTP, g.options.Door); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
@@ -21,17 +22,21 @@ import (
 const messageSlack = 64 << 10
 
 func (g *Gateway) grpcServer() *grpc.Server {
-	server := grpc.NewServer(
-		grpc.MaxRecvMsgSize(wire.MaxMessageBytes+messageSlack),
-		grpc.MaxSendMsgSize(2*wire.MaxMessageBytes),
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(wire.MaxMessageBytes + messageSlack),
+		grpc.MaxSendMsgSize(2 * wire.MaxMessageBytes),
 		grpc.WaitForHandlers(true),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.streaming),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.Keepalive, Timeout: 2 * wire.Keepalive}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: wire.Keepalive / 2, PermitWithoutStream: true}),
-		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10),
+		grpc.ReadBufferSize(64 << 10), grpc.WriteBufferSize(64 << 10),
 		grpc.InitialWindowSize(wire.StreamWindow), grpc.InitialConnWindowSize(wire.ConnectionWindow),
-	)
+	}
+	if secure := g.options.Door.TLS(); secure != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
+	}
+	server := grpc.NewServer(options...)
 	apiv1.RegisterWorkflowServiceServer(server, service{Gateway: g})
 	apiv1.RegisterClientServiceServer(server, clientService{Gateway: g})
 	apiv1.RegisterWorkerServiceServer(server, workerService{Gateway: g})
@@ -44,6 +49,9 @@ func (g *Gateway) grpcServer() *grpc.Server {
 // unary is around every unary gRPC call.
 func (g *Gateway) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
 	err = g.observed(ctx, func() (string, error) {
+		if _, err := g.passOf(ctx); err != nil {
+			return path.Base(info.FullMethod), err
+		}
 		if err := g.enterCall(); err != nil {
 			return path.Base(info.FullMethod), err
 		}
@@ -62,7 +70,11 @@ func (g *Gateway) streaming(server any, stream grpc.ServerStream, info *grpc.Str
 			err = g.panicked(path.Base(info.FullMethod), p)
 		}
 	}()
-	err = handler(server, stream)
+	stream, end, err := g.admitStream(stream)
+	if err != nil {
+		return asStatus(err) // the door has counted and logged it
+	}
+	err = end(handler(server, stream))
 	if code := codeOf(err); code != events.OK && stream.Context().Err() == nil {
 		g.deps.Log.Info("a stream ended", slog.String("method", path.Base(info.FullMethod)), slog.String("code", string(code)),
 			slog.String("message", wire.FromStatus(err).Message))

@@ -8,16 +8,19 @@ import (
 	"net"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
 // Options are the settings of a gateway. GRPC and HTTP are needed; zero values of the others mean the defaults named here.
 type Options struct {
-	// GRPC and HTTP are the listeners, made by [Listen] or within the process. Run closes them. Listeners that can be
-	// reached from another machine are refused, because there is no authentication yet.
+	// GRPC and HTTP are the listeners, made by the door or within the process. Run closes them.
 	GRPC net.Listener
 	HTTP net.Listener
+	// Door says which listeners may be served, and has TLS and the tokens of both. With nil only loopback is served, in clear and
+	// to everybody.
+	Door *door.Door
 	// Version and Build name the server for clients.
 	Version string
 	Build   string

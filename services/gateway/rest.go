@@ -42,7 +42,7 @@ func (g *Gateway) Handler() http.Handler {
 		"/metrics": g.metricsHandler(),
 	}
 	// Not an http.ServeMux: it cleans paths, and a workflow id may have any slashes and dots.
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return Guarded(g.options.Door, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if handler := own[r.URL.Path]; handler != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			handler.ServeHTTP(w, r)
 			return
@@ -57,7 +57,7 @@ func (g *Gateway) Handler() http.Handler {
 		request := *r
 		request.URL = &hidden
 		rest.ServeHTTP(w, &request)
-	})
+	}))
 }
 
 // hiddenSlash stands for an escaped slash while a path is matched: the segments of a path are split at slashes after
@@ -198,6 +198,10 @@ func (g *Gateway) writeError(w http.ResponseWriter, e *events.Error) {
 }
 
 func (g *Gateway) writeErrorAs(w http.ResponseWriter, code int, e *events.Error) {
+	writeRefusal(w, code, e)
+}
+
+func writeRefusal(w http.ResponseWriter, code int, e *events.Error) {
 	if e.RetryAfterMs > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt((e.RetryAfterMs+999)/1000, 10))
 	}
