@@ -100,6 +100,9 @@ func Dial(addr string, options Options) (*Client, error) {
 		}),
 	)
 	dial = append(dial, options.DialOptions...)
+	if options.Dialer != nil { // it overrides one of DialOptions
+		dial = append(dial, grpc.WithContextDialer(options.dialer()))
+	}
 	conn, err := grpc.NewClient(to, dial...)
 	if err != nil {
 		return nil, badAddress(addr, err)

@@ -168,7 +168,7 @@ func (c *calls) signal() {
 
 // run keeps a stream until ctx ends or the server refuses this client for good.
 func (c *calls) run(ctx context.Context) {
-	delay := reconnectFirst
+	delay, known := reconnectFirst, false
 	for {
 		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := c.stream(ctx)
@@ -177,7 +177,8 @@ func (c *calls) run(ctx context.Context) {
 			c.close(errClosed)
 			return
 		}
-		if refused := permanent(err); refused != nil && !welcomed {
+		known = known || welcomed
+		if refused := permanent(err, known); refused != nil && !welcomed {
 			c.close(refused)
 			return
 		}
@@ -327,8 +328,9 @@ func (c *calls) receive(stream grpc.BidiStreamingClient[apiv1.ConnectRequest, ap
 	}
 }
 
-// permanent returns the refusal that no retry can cure, nil for everything else.
-func permanent(err error) error {
+// permanent returns the refusal that no retry can cure, nil for everything else. A server that has known the client's token
+// before may be ahead of the client in its replacement.
+func permanent(err error, known bool) error {
 	if err == nil {
 		return nil
 	}
@@ -338,7 +340,7 @@ func permanent(err error) error {
 		return nil
 	}
 	refusal := wire.FromStatus(err)
-	if refusal.Code == events.Unavailable || refusal.Code == events.Overloaded {
+	if refusal.Code == events.Unavailable || refusal.Code == events.Overloaded || refusal.Code == events.Unauthenticated && known {
 		return nil
 	}
 	return refusal

@@ -36,7 +36,7 @@ var ErrClientClosed = errors.New("worker: its client was closed")
 // connect keeps a session with the server until ctx ends (nil), the server refuses this worker for good (the refusal) or the
 // client is closed.
 func (w *Worker) connect(ctx context.Context) error {
-	delay := reconnectFirst
+	delay, known := reconnectFirst, false
 	for {
 		began := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
 		welcomed, err := w.session(ctx)
@@ -46,7 +46,8 @@ func (w *Worker) connect(ctx context.Context) error {
 		if w.conn.GetState() == connectivity.Shutdown {
 			return ErrClientClosed
 		}
-		if refused := permanent(err); refused != nil && !welcomed {
+		known = known || welcomed
+		if refused := permanent(err, known); refused != nil && !welcomed {
 			return refused
 		}
 		if welcomed && time.Since(began) >= steadyTime { //nolint:forbidigo // as above
@@ -221,13 +222,19 @@ func (w *Worker) acknowledged(batch *apiv1.WorkResponse) {
 	w.checkDrained()
 }
 
-// permanent returns the refusal that no retry can cure, nil for everything else.
-func permanent(err error) error {
+// permanent returns the refusal that no retry can cure, nil for everything else. A server that has known the worker's token
+// before may be ahead of the worker in its replacement.
+func permanent(err error, known bool) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
 	}
 	refusal := wire.FromStatus(err)
 	switch refusal.Code {
+	case events.Unauthenticated:
+		if known {
+			return nil
+		}
+		return fmt.Errorf("worker: the server refuses this worker: %w", refusal)
 	case events.SDKTooNew, events.SDKTooOld, events.InvalidArgument, events.BadIDCode, events.DuplicateName, events.SignatureMismatch,
 		events.NotImplemented:
 		return fmt.Errorf("worker: the server refuses this worker: %w", refusal)
