@@ -24,7 +24,7 @@ import (
 // limit bounds the demo after the build, and clusterLimit with --pulsar.
 const (
 	limit        = time.Minute
-	clusterLimit = 5 * time.Minute
+	clusterLimit = 10 * time.Minute
 )
 
 // clusterMonth is a month with --pulsar: that many processes take longer to start again.
