@@ -5,14 +5,15 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/pkg/sdk/client"
 )
 
 // app is what every verb shares.
@@ -21,13 +22,16 @@ type app struct {
 	stdout, stderr io.Writer
 	addr           string
 	output         string
+	caFile         string
+	tokenFile      string
+	tls            bool
 	// began says that the command line was understood and its verb runs.
 	began bool
 }
 
 func newRoot(a *app) *cobra.Command {
 	root := group("continuo", "Durable orchestration for event-driven services",
-		newDev(a), newServe(a), newWorkflow(a), newStats(a), newWorker(a), newStore(a), newBench(a), newVersion(a))
+		newDev(a), newServe(a), newWorkflow(a), newStats(a), newWorker(a), newStore(a), newConfig(a), newBench(a), newHealth(a), newVersion(a))
 	root.Long = "Continuo runs workflows written as plain Go and keeps them going through crashes, outages and deploys.\n\n" +
 		"Begin with 'continuo dev': a server on this machine, nothing else needed."
 	root.SilenceUsage, root.SilenceErrors = true, true
@@ -37,13 +41,16 @@ func newRoot(a *app) *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(append(newRoles(a), newPulsar(a))...)
+	root.AddCommand(append(newRoles(a), newPulsar(a), newReadModel(a))...)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", fromEnv("CONTINUO_ADDR", "127.0.0.1:7481"), "gRPC address of the server (CONTINUO_ADDR)")
 	flags.StringVarP(&a.output, "output", "o", fromEnv("CONTINUO_OUTPUT", "table"), "table or json (CONTINUO_OUTPUT)")
+	flags.BoolVar(&a.tls, "tls", tlsFromEnv(), "connect with TLS ("+client.EnvTLS+"=true)")
+	flags.StringVar(&a.caFile, "ca-file", fromEnv(client.EnvCAFile, ""), "certificates to trust instead of the system's (PEM), with TLS ("+client.EnvCAFile+")")
+	flags.StringVar(&a.tokenFile, "token-file", fromEnv(client.EnvTokenFile, ""), "file with the token that the server wants ("+client.EnvTokenFile+")")
 	offer(root, "output", outputs)
 	a.watch(root)
 	return root
@@ -117,6 +124,13 @@ func fromEnv(name, otherwise string) string {
 	return otherwise
 }
 
+// tlsFromEnv reports whether the environment asks for TLS. A value that says neither yes nor no does: the safe side.
+func tlsFromEnv() bool {
+	value := os.Getenv(client.EnvTLS)
+	wanted, err := strconv.ParseBool(value)
+	return wanted || err != nil && value != ""
+}
+
 // maxAnswer bounds one answer of the server, in bytes. Pages of lists and histories stay far below it.
 const maxAnswer = 64 << 20
 
@@ -125,8 +139,15 @@ func (a *app) connect() (apiv1.WorkflowServiceClient, func(), error) {
 	if host, port, err := net.SplitHostPort(a.addr); err != nil || host == "" || port == "" {
 		return nil, nil, usage("--addr is %q; use host:port, such as 127.0.0.1:7481", a.addr)
 	}
-	conn, err := grpc.NewClient(a.addr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	security, err := client.TLSConfig(a.tls, a.caFile)
+	if err != nil {
+		return nil, nil, usage("--ca-file: %s", err)
+	}
+	dial, err := client.Security(a.addr, client.Options{TLS: security, TokenFile: a.tokenFile})
+	if err != nil {
+		return nil, nil, usage("%s", err)
+	}
+	conn, err := grpc.NewClient(a.addr, append(dial, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))...)
 	if err != nil {
 		return nil, nil, usage("--addr is %q, which is not an address: %s", a.addr, err)
 	}

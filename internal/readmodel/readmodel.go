@@ -75,6 +75,23 @@ type Writer interface {
 	Reset(ctx context.Context) error
 }
 
+// Renewable is a [Model] that can be built anew beside the one that answers. A projector looks for wishes, builds, and exchanges
+// while it does not write.
+type Renewable interface {
+	Model
+	// AskRebuild notes a wish, which any process may have.
+	AskRebuild(ctx context.Context) error
+	// RebuildAsked returns the newest wish that is not fulfilled; 0 means none.
+	RebuildAsked(ctx context.Context) (wish uint64, err error)
+	// Beside returns an empty model beside this one. There is one at a time: what an earlier one has is dropped. It is the
+	// caller's to close if it is an io.Closer.
+	Beside(ctx context.Context) (Model, error)
+	// Exchange lets a model made by Beside, whose positions are nowhere lower, take the place of this one, and fulfils the
+	// wish. Nobody may write either meanwhile. After an error either may stand; the wish is not fulfilled, unless the error
+	// says so.
+	Exchange(ctx context.Context, with Model, wish uint64) error
+}
+
 // Filter selects runs; zero fields select all.
 type Filter struct {
 	Namespace        events.Namespace

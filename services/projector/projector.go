@@ -76,6 +76,8 @@ type Projector struct {
 	deps    Deps
 	options Options
 	nudges  chan struct{}
+	holder  string // the name of its hold on the log
+	gate    *gate
 
 	batch projection.Batch
 	gaps  projection.Facts // what was read from the archive for the batch
@@ -91,7 +93,7 @@ type Projector struct {
 
 // New returns a projector that has not begun.
 func New(d Deps, o Options) *Projector {
-	p := &Projector{deps: d, options: o.withDefaults(), nudges: make(chan struct{}, 1)}
+	p := &Projector{deps: d, options: o.withDefaults(), nudges: make(chan struct{}, 1), holder: Holder, gate: newGate()}
 	p.begin(nil)
 	return p
 }
@@ -256,7 +258,7 @@ func (p *Projector) hold(at []readmodel.Position) error {
 	for _, position := range at {
 		hold = append(hold, journal.Position{Partition: position.Partition, Next: position.Next})
 	}
-	if err := p.deps.Log.Hold(Holder, hold); err != nil {
+	if err := p.deps.Log.Hold(p.holder, hold); err != nil {
 		return fmt.Errorf("hold the log: %w", err)
 	}
 	return nil

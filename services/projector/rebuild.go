@@ -2,10 +2,12 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/continuo-dev/continuo/internal/archive"
+	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -18,6 +20,9 @@ const runsPerBatch = 200
 // catchUp brings partitions whose log is trimmed beyond where the model is to the first record of the log.
 func (p *Projector) catchUp(ctx context.Context) error {
 	built := false
+	if err := p.holdAll(); err != nil {
+		return err
+	}
 	if err := p.clear(ctx); err != nil {
 		return err
 	}
@@ -33,9 +38,6 @@ func (p *Projector) catchUp(ctx context.Context) error {
 			return fmt.Errorf("%w: it is at %d of partition %d, whose log begins at %d", errRebuild, at.Next, at.Partition, first)
 		}
 		at.Next = first
-		if err := p.hold([]readmodel.Position{*at}); err != nil {
-			return err
-		}
 		if err := p.rebuild(ctx, at.Partition); err != nil {
 			return err
 		}
@@ -45,6 +47,28 @@ func (p *Projector) catchUp(ctx context.Context) error {
 		return nil
 	}
 	return p.store(ctx, readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)})
+}
+
+// holdTries is how often a partition is held whose beginning another process moves.
+const holdTries = 10
+
+// holdAll holds the log from where the model is, or where the log begins, before anything is built. Another process may have
+// moved that: it is known afterwards.
+func (p *Projector) holdAll() error {
+	for _, at := range p.next {
+		var err error
+		for range holdTries {
+			first, _ := p.deps.Log.Bounds(at.Partition)
+			err = p.hold([]readmodel.Position{{Partition: at.Partition, Next: max(at.Next, first)}})
+			if !errors.Is(err, journal.ErrTrimmed) {
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clear drops what a building that broke off has left, so that nothing is counted twice. A model that is built for some of its partitions

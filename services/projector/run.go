@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/archive"
@@ -32,18 +33,27 @@ const (
 // Run follows the log and writes the model until ctx ends; it returns nil then, after writing what it has read. An error
 // means that the log or the archive cannot be read. Trouble with the model itself is logged and overcome: by trying again,
 // or by making the model anew.
+//
+// A model that is [readmodel.Renewable] is also built anew beside itself when somebody asks for it.
 func (p *Projector) Run(ctx context.Context) error {
+	if model, ok := p.deps.Model.(readmodel.Renewable); ok {
+		ctx, cancel := context.WithCancel(ctx)
+		var renewing sync.WaitGroup
+		renewing.Go(func() { p.renewals(ctx, model) })
+		defer renewing.Wait()
+		defer cancel()
+	}
 	timer := p.deps.Clock.NewTimer(maxRetry)
 	defer timer.Stop()
 	delay := firstRetry
 	for {
 		began := p.now()
-		err := p.life(ctx)
-		if !errors.Is(err, readmodel.ErrUnavailable) {
-			if err == nil || !errors.Is(err, errRebuild) {
-				return err
-			}
+		err := p.gate.live(ctx, p.life)
+		switch {
+		case err == nil && ctx.Err() == nil, errors.Is(err, errRebuild): // the model was exchanged, or dropped
 			continue
+		case !errors.Is(err, readmodel.ErrUnavailable):
+			return err
 		}
 		if p.now().Sub(began) > maxRetry {
 			delay = firstRetry

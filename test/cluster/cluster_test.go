@@ -66,6 +66,7 @@ func runProcess(ctx flow.Context, in string) (string, error) {
 // suite is all processes of a cluster.
 type suite struct {
 	binary, dir string
+	database    string
 	broker      *pulsar.Server
 	store       *clickhouse.Server
 	shared      []string // arguments of every process
@@ -76,12 +77,13 @@ func newSuite(t *testing.T) *suite {
 	t.Helper()
 	dir := t.TempDir()
 	s := &suite{dir: dir, broker: pulsar.Start(t, pulsar.Options{}), store: clickhouse.Start(t, clickhouse.Options{}), processes: map[string]*child.Server{}}
+	s.database = s.store.NewDatabase()
 	var err error
 	if s.binary, err = child.Build(t.Context(), dir, "./cmd/continuo"); err != nil {
 		t.Fatal(err)
 	}
 	s.shared = []string{
-		"--pulsar", s.broker.URL(), "--pulsar-admin", s.broker.AdminURL(), "--clickhouse", s.store.URL(s.store.NewDatabase()),
+		"--pulsar", s.broker.URL(), "--pulsar-admin", s.broker.AdminURL(), "--clickhouse", s.store.URL(s.database),
 		"--objects", filepath.Join(dir, "objects"), "--partitions", "8",
 	}
 	t.Cleanup(func() {
@@ -257,6 +259,7 @@ func TestAnyProcessIsKilled(t *testing.T) { //nolint:paralleltest // it tells ho
 	counted := s.count(ctx, t, l.begun.Load())
 	fmt.Printf("cluster: %d workflows of 2 tasks over Pulsar and ClickHouse, %d lost, %d executions; calm %.1f s at most; the slowest after each kill, in s: %s; the read model has %d\n",
 		l.begun.Load(), len(l.errs), desk.executed.Load(), calm.Seconds(), strings.Join(slowest, ", "), counted)
+	s.audit(ctx, t, counted)
 	cancel()
 	working.Wait()
 }

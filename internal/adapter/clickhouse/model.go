@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -76,6 +77,10 @@ func Open(o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openModel(options)
+}
+
+func openModel(options *clickhouse.Options) (*Model, error) {
 	conn, err := clickhouse.Open(options)
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w", err)
@@ -218,8 +223,8 @@ func (m *Model) empty(ctx context.Context) error {
 
 // remake drops everything and makes the schema.
 func (m *Model) remake(ctx context.Context) error {
-	drop := []string{"VIEW IF EXISTS views", "TABLE IF EXISTS continuo_migrations"}
-	for _, table := range tables {
+	drop := []string{"VIEW IF EXISTS views"}
+	for _, table := range append(slices.Clone(tables), "rebuilds", "continuo_migrations") { // without the last one the others are not known as ours
 		drop = append(drop, "TABLE IF EXISTS "+table)
 	}
 	for _, what := range drop {

@@ -89,6 +89,10 @@ var migrations = []migration{
 		// Runs whose history is to be deleted: many at a time, because that rewrites parts.
 		`CREATE TABLE IF NOT EXISTS purged (namespace LowCardinality(String), workflow_id String, run_id UUID) ENGINE = MergeTree ORDER BY run_id SETTINGS ` + durable,
 	}},
+	{version: 3, name: "rebuilds", statements: []string{
+		// Wishes to build the model anew, by number, and which of them are fulfilled.
+		`CREATE TABLE IF NOT EXISTS rebuilds (asked UInt64, done UInt64) ENGINE = MergeTree ORDER BY asked SETTINGS ` + durable,
+	}},
 }
 
 // tables are those that Reset empties, the one first that says how far the others are.
@@ -153,13 +157,16 @@ func (m *Model) version(ctx context.Context) (uint32, error) {
 	}
 	ours := false
 	for _, name := range names {
-		ours = ours || name == "continuo_migrations"
+		ours = ours || name == "continuo_migrations" // a user who reads only need not be able to make it
 	}
 	if !ours && len(names) > 0 {
 		return 0, fmt.Errorf("database %q of ClickHouse has tables that are not Continuo's (%s): name an empty database in the URL", m.database, strings.Join(names[:min(3, len(names))], ", "))
 	}
-	if err := m.conn.Exec(ctx, createMigrations); err != nil {
-		return 0, fmt.Errorf("database %q of ClickHouse: %w", m.database, explain(err))
+	if !ours {
+		if err := m.conn.Exec(ctx, createMigrations); err != nil {
+			return 0, fmt.Errorf("database %q of ClickHouse: %w", m.database, explain(err))
+		}
+		return 0, nil
 	}
 	var version uint32
 	if err := m.conn.QueryRow(ctx, "SELECT max(version) FROM continuo_migrations").Scan(&version); err != nil {

@@ -108,16 +108,25 @@ type checker struct {
 	parts map[events.Partition]*PartitionReport
 }
 
-func inspect(dir string, walk func(*checker)) (Report, error) {
-	r := Report{Dir: dir}
+// Exists returns nil when there is a store in the directory, stopped or not. An error wraps [ErrMissing] or [ErrForeign], or is what
+// the operating system says.
+func Exists(dir string) error {
 	kind, err := survey(dir)
 	switch {
 	case err != nil:
-		return r, err
+		return err
 	case kind == contentEmpty:
-		return r, fmt.Errorf("%s: %w", dir, ErrMissing)
+		return fmt.Errorf("%s: %w", dir, ErrMissing)
 	case kind == contentUnfinished:
-		return r, fmt.Errorf("%s: %w: its making was interrupted; the next start makes it anew", dir, ErrMissing)
+		return fmt.Errorf("%s: %w: its making was interrupted; the next start makes it anew", dir, ErrMissing)
+	}
+	return nil
+}
+
+func inspect(dir string, walk func(*checker)) (Report, error) {
+	r := Report{Dir: dir}
+	if err := Exists(dir); err != nil {
+		return r, err
 	}
 	unlock, err := lockStopped(dir)
 	if err != nil {
