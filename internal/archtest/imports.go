@@ -188,6 +188,7 @@ var importTable = []row{
 	{packages: []string{"pkg/sdk/flowvet/..."}, may: []string{"std", "golang.org/x/tools/..."}, why: "a vet analyzer looks at source only"},
 	{packages: []string{"internal/clock", "internal/lifecycle"}, may: []string{"std", "golang.org/x/sys/..."}, why: "tools of every shell stand on nothing"},
 	{packages: []string{"internal/door"}, may: []string{"std", "pkg/events", "internal/clock"}, never: slices.Concat(stores, grpc), why: "the same door for every process, whatever is behind it"},
+	{packages: []string{"internal/door/doortest"}, may: []string{"std"}, why: "certificates for tests"},
 	{packages: []string{"internal/clock/clocktest"}, may: []string{"std", "internal/clock"}, why: "a clock for tests"},
 	{
 		packages: []string{"internal/telemetry"},
