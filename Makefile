@@ -17,10 +17,10 @@ PKG     ?= $(shell go list ./... | grep -v -e /test/ -e /adapter/pulsar)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo demo-pulsar testdeps test test-race proof sim sim-verify mutants chaos powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
+.PHONY: help build demo demo-pulsar testdeps test test-race proof sim sim-verify mutants chaos chaos-cluster powercut rot diskfull overload fuzz bench quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/continuo, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/continuo ./cmd/continuo
@@ -92,6 +92,9 @@ mutants: ## every planted bug is hunted; writes the table of docs/internals/simu
 
 chaos: ## real processes under load, KILLS=150 times killed, and the books compared
 	@go run ./cmd/continuo-chaos -kills $(or $(KILLS),150)
+
+chaos-cluster: ## the same over Pulsar and ClickHouse: KILLS=50, STOPS=20 that others take over, RESTARTS=10 of the broker, ClickHouse AWAY=60s
+	@go test -count=1 -timeout 2h ./test/cluster -run TestKills -kills $(or $(KILLS),50) -stops $(or $(STOPS),20) -restarts $(or $(RESTARTS),10) -away $(or $(AWAY),60s) -v
 
 powercut: ## CUTS=50 power cuts under load on an ext4 loop device (root)
 	@go test -count=1 -timeout 3h ./test/powercut -cuts $(or $(CUTS),50) -v

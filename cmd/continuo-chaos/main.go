@@ -61,7 +61,7 @@ func storm(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&o.Calm, "calm", 0, "`time` after the storm in which everything has to end; 90 s if not given")
 	flags.DurationVar(&o.Search, "search", 0, "`time` for the linearizability check; 30 s if not given")
 	flags.StringVar(&o.Dir, "dir", "", "`directory` for data, logs and ledger; a new one below the temporary directory if not given")
-	flags.StringVar(&o.Server, "server", "", "`executable` of the server; built if not given")
+	server := flags.String("server", "", "`executable` of the server; built if not given")
 	keep := flags.Bool("keep", false, "keep the directory of a run without violations")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -79,12 +79,13 @@ func storm(ctx context.Context, args []string, stdout io.Writer) error {
 	if err == nil {
 		o.Worker, err = os.Executable()
 	}
-	if err == nil && o.Server == "" {
-		o.Server, err = child.Build(ctx, filepath.Join(o.Dir, "bin"), "./cmd/continuo")
+	if err == nil && *server == "" {
+		*server, err = child.Build(ctx, filepath.Join(o.Dir, "bin"), "./cmd/continuo")
 	}
 	if err != nil {
 		return err
 	}
+	o.Start = func(ctx context.Context) (*chaos.System, error) { return chaos.Embedded(ctx, *server, o.Dir) }
 	again := o.Again()
 	fmt.Fprintln(stdout, "chaos:", again)
 	report, err := chaos.Run(ctx, o)

@@ -21,19 +21,23 @@ import (
 	"github.com/continuo-dev/continuo/internal/clock"
 )
 
-// Options of a chaos run. Server, Worker and Dir are needed.
+// Options of a chaos run. Start, Worker and Dir are needed.
 type Options struct {
-	// Kills is how many SIGKILLs there are, and For the time over which they are spread.
+	// Kills is how many SIGKILLs of services and workers there are, and For the time over which they are spread.
 	Kills int
 	For   time.Duration
-	Seed  uint64
+	// Stops of services are so long that others take over; Restarts are those of a broker, every other one in order; the read
+	// store is Away once. They are for systems that have these parts.
+	Stops, Restarts int
+	Away            time.Duration
+	Seed            uint64
 	// Workers are the worker processes, InFlight the runs that are open at a time, Mailboxes the workflow ids that many
 	// clients steer at once.
 	Workers   int
 	InFlight  int
 	Mailboxes int
-	// Server is the executable of the server, Worker the one whose subcommand worker runs [Work].
-	Server string
+	// Start starts the system; it ends with the run. Worker is the executable whose subcommand worker runs [Work].
+	Start  func(ctx context.Context) (*System, error)
 	Worker string
 	// Dir gets everything: data, logs, ledger. It must not exist or be empty.
 	Dir string
@@ -83,9 +87,11 @@ type Report struct {
 type Kills struct {
 	Server, Workers            int
 	PausedServer, PausedWorker int
+	// Restarts are ends of a broker or a read store, by SIGKILL or in order.
+	Restarts int
 }
 
-// All is the number of SIGKILLs.
+// All is the number of SIGKILLs of services and workers.
 func (k Kills) All() int { return k.Server + k.Workers }
 
 // String is the summary, on one line.
@@ -94,9 +100,13 @@ func (r *Report) String() string {
 	if len(r.Violations) > 0 {
 		verdict = fmt.Sprintf("FAILED with %d violations", len(r.Violations))
 	}
-	return fmt.Sprintf("chaos: %s: %d kills (server %d, workers %d), %d pauses (server %d, workers %d); %d acked commands, %d runs; lost %d, done twice %d; "+
+	restarts := ""
+	if r.Kills.Restarts > 0 {
+		restarts = fmt.Sprintf(", %d restarts of broker and read store", r.Kills.Restarts)
+	}
+	return fmt.Sprintf("chaos: %s: %d kills (server %d, workers %d), %d pauses (server %d, workers %d)%s; %d acked commands, %d runs; lost %d, done twice %d; "+
 		"%d task executions and %d of steps, %d repeated for a reason, %d of them after their end; porcupine: %d histories, %d ops, %d illegal, %d undecided; %.0f s, seed %d",
-		verdict, r.Kills.All(), r.Kills.Server, r.Kills.Workers, r.Kills.PausedServer+r.Kills.PausedWorker, r.Kills.PausedServer, r.Kills.PausedWorker,
+		verdict, r.Kills.All(), r.Kills.Server, r.Kills.Workers, r.Kills.PausedServer+r.Kills.PausedWorker, r.Kills.PausedServer, r.Kills.PausedWorker, restarts,
 		r.Acked, r.Runs, r.Lost, r.Twice, r.Executions, r.Steps, r.Repeated, r.Finished,
 		r.API.Histories, r.API.Ops, r.API.Illegal, r.API.Unknown, r.Took.Seconds(), r.Seed)
 }
@@ -104,10 +114,11 @@ func (r *Report) String() string {
 // campaign is one run.
 type campaign struct {
 	Options
-	clock clock.Clock
-	book  *ledger.Book
-	fleet *fleet
-	load  *load
+	clock  clock.Clock
+	system *System
+	book   *ledger.Book
+	fleet  *fleet
+	load   *load
 }
 
 // Run does it. The error says that it could not be done, or that too little happened to prove anything; violations are in
@@ -123,7 +134,12 @@ func Run(ctx context.Context, options Options) (*Report, error) {
 	if c.book, err = ledger.Open(filepath.Join(c.Dir, "ledger.jsonl")); err != nil {
 		return nil, err
 	}
-	if c.fleet, err = startFleet(ctx, c); err != nil {
+	ready, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	if c.system, err = c.Start(ready); err != nil {
+		return nil, err
+	}
+	if c.fleet, err = startFleet(c); err != nil {
 		return nil, err
 	}
 	defer c.fleet.kill()
@@ -154,7 +170,7 @@ func (c *campaign) run(ctx context.Context) (*Report, error) {
 		defer close(loaded)
 		c.load.run(storm, calm)
 	}()
-	if report.Kills, err = c.fleet.storm(ctx, plan(c.Seed, c.Kills, c.Workers, c.For)); err != nil {
+	if report.Kills, err = c.fleet.storm(ctx, plan(c.Seed, planOf(&c.Options, c.system))); err != nil {
 		return nil, err
 	}
 	endStorm()
@@ -176,7 +192,7 @@ func (c *campaign) run(ctx context.Context) (*Report, error) {
 // judge collects the evidence and applies all rules to it.
 func (c *campaign) judge(ctx context.Context, report *Report) error {
 	// What is judged is what a server says that has just recovered from its log.
-	if err := c.fleet.restartServer(ctx, fault{}); err != nil {
+	if err := c.fleet.restartServices(ctx); err != nil {
 		return err
 	}
 	c.say("everything ended; reading histories")
@@ -258,7 +274,7 @@ func Print(out io.Writer, r *Report, dir, again string) error {
 		}
 		fmt.Fprintln(&b, v)
 	}
-	fmt.Fprintf(&b, "seed:  %d\nkept:  %s (report.txt, ledger.jsonl, executions, server.log, workers.log, data)\nagain: %s\n", r.Seed, dir, again)
+	fmt.Fprintf(&b, "seed:  %d\nkept:  %s (report.txt, ledger.jsonl, executions, logs, data)\nagain: %s\n", r.Seed, dir, again)
 	_, err := io.WriteString(out, b.String())
 	return errors.Join(err, fmt.Errorf("%d violations with seed %d", len(r.Violations), r.Seed))
 }

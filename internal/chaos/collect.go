@@ -3,13 +3,10 @@ package chaos
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +22,7 @@ import (
 // collect reads the ledger, and from the server every run: its history and what the read model shows of it.
 func (c *campaign) collect(ctx context.Context) (audit.Evidence, []audit.Violation, error) {
 	e := audit.Evidence{Plans: c.load.plans, Runs: map[string][]*audit.Run{}}
-	connection, err := client.Dial(c.fleet.server.GRPCAddr, client.Options{Identity: "chaos-audit"})
+	connection, err := client.Dial(c.system.Addr, client.Options{Identity: "chaos-audit"})
 	if err != nil {
 		return e, nil, err
 	}
@@ -178,44 +175,20 @@ func readRun(ctx context.Context, api apiv1.WorkflowServiceClient, info *apiv1.W
 // stopTime bounds the end in order of a process.
 const stopTime = 20 * time.Second
 
-// stop ends all processes in order, and looks into the store.
+// stop ends all workers and services in order, and looks at what they leave.
 func (c *campaign) stop(ctx context.Context) ([]audit.Violation, error) {
 	for _, s := range c.fleet.workers {
 		if err := s.process.Stop(stopTime); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.fleet.server.Stop(stopTime); err != nil {
-		return nil, err
-	}
-	wrong := func(format string, args ...any) []audit.Violation {
-		return []audit.Violation{{Rule: "store", Where: "store check", What: fmt.Sprintf(format, args...)}}
-	}
-	var stdout, stderr strings.Builder
-	check := exec.CommandContext(ctx, c.Server, "store", "check", "--data", filepath.Join(c.Dir, "data"), "--output", "json")
-	check.Stdout, check.Stderr = &stdout, &stderr
-	if err := check.Run(); err != nil {
-		return wrong("%v\n%s%s", err, stdout.String(), stderr.String()), nil
-	}
-	var report struct {
-		Whole     bool `json:"whole"`
-		CleanStop bool `json:"clean_stop"`
-		Rows      []struct {
-			Name string `json:"name"`
-			Rows int64  `json:"rows"`
-		} `json:"rows"`
-	}
-	if err := json.Unmarshal([]byte(stdout.String()), &report); err != nil {
-		return nil, fmt.Errorf("store check says %q: %w", stdout.String(), err)
-	}
-	var found []audit.Violation
-	if !report.Whole || !report.CleanStop {
-		found = append(found, wrong("%s", stdout.String())...)
-	}
-	for _, row := range report.Rows {
-		if (strings.HasPrefix(row.Name, "due items") || row.Name == "quarantined runs") && row.Rows > 0 {
-			found = append(found, wrong("all runs have ended, and there are %d %s", row.Rows, row.Name)...)
+	for _, part := range c.fleet.parts[onService] {
+		if err := part.Stop(); err != nil {
+			return nil, fmt.Errorf("%s: %w", part.Name, err)
 		}
 	}
-	return found, nil
+	if c.system.Check == nil {
+		return nil, nil
+	}
+	return c.system.Check(ctx)
 }

@@ -6,20 +6,19 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/chaos/ledger"
 	"github.com/continuo-dev/continuo/internal/child"
 )
 
-// readyTime bounds the recovery of a server.
+// readyTime bounds the recovery of a part.
 const readyTime = 60 * time.Second
 
 // fleet is the processes. Each is killed and started by one goroutine at a time.
 type fleet struct {
 	c       *campaign
-	server  *child.Server
+	parts   [onReadStore + 1][]Part
 	workers []*slot
 
 	mu    sync.Mutex
@@ -34,21 +33,13 @@ type slot struct {
 
 func (s *slot) name() string { return fmt.Sprintf("w%d.%d", s.place, s.life) }
 
-func startFleet(ctx context.Context, c *campaign) (*fleet, error) {
+func startFleet(c *campaign) (*fleet, error) {
 	f := &fleet{c: c}
-	ready, cancel := context.WithTimeout(ctx, readyTime)
-	defer cancel()
-	var err error
-	if f.server, err = child.StartServer(ready, child.ServerOptions{
-		Binary: c.Server, Dir: filepath.Join(c.Dir, "data"), Log: filepath.Join(c.Dir, "server.log"),
-	}); err != nil {
-		if f.server != nil && f.server.Process != nil {
-			err = errors.Join(err, f.server.Kill())
-		}
-		return nil, err
+	for _, part := range c.system.Parts {
+		f.parts[part.kind()] = append(f.parts[part.kind()], part)
 	}
-	for place := range c.Workers {
-		s := &slot{place: place}
+	for n := range c.Workers {
+		s := &slot{place: n}
 		f.workers = append(f.workers, s)
 		if err := f.startWorker(s); err != nil {
 			f.kill()
@@ -62,7 +53,7 @@ func (f *fleet) startWorker(s *slot) (err error) {
 	s.life++
 	s.process, err = child.Start(child.Program{
 		Name: "worker " + s.name(), Path: f.c.Worker, Log: filepath.Join(f.c.Dir, "workers.log"),
-		Args: []string{"worker", "-server", f.server.GRPCAddr, "-name", s.name(), "-executions", filepath.Join(f.c.Dir, executionsDir)},
+		Args: []string{"worker", "-server", f.c.system.Addr, "-name", s.name(), "-executions", filepath.Join(f.c.Dir, executionsDir)},
 	})
 	return err
 }
@@ -74,23 +65,29 @@ func (f *fleet) kill() {
 			_ = s.process.Kill() // it dies with this process at the latest
 		}
 	}
-	_ = f.server.Kill() // as above
+	for _, part := range f.c.system.Parts {
+		_ = part.Process().Kill() // as above
+	}
 }
 
 // storm does the faults of a plan. When it returns all processes run.
 func (f *fleet) storm(ctx context.Context, faults []fault) (Kills, error) {
 	began := f.c.clock.Boot()
+	places := map[place]bool{}
+	for _, one := range faults {
+		places[one.on] = true
+	}
 	errs := make(chan error)
-	for place := onServer; place < len(f.workers); place++ {
+	for on := range places {
 		go func() {
 			var err error
 			for _, one := range faults {
-				if one.worker != place || err != nil {
+				if one.on != on || err != nil {
 					continue
 				}
 				if !f.c.pause(ctx, one.at-(f.c.clock.Boot()-began)) {
 					err = context.Cause(ctx)
-				} else if err = f.alive(place); err == nil {
+				} else {
 					err = f.do(ctx, one)
 				}
 			}
@@ -98,47 +95,58 @@ func (f *fleet) storm(ctx context.Context, faults []fault) (Kills, error) {
 		}()
 	}
 	var err error
-	for range len(f.workers) + 1 {
+	for range places {
 		err = errors.Join(err, <-errs)
 	}
 	return f.kills, err
 }
 
-// alive fails when a process has ended that nobody killed.
-func (f *fleet) alive(place int) error {
-	process := f.server.Process
-	if place != onServer {
-		process = f.workers[place].process
-	}
-	select {
-	case <-process.Gone():
-		return fmt.Errorf("it ended by itself: %w (exit without error if nothing follows)", process.Err())
-	default:
-		return nil
-	}
-}
-
 // do makes one fault and what follows it.
 func (f *fleet) do(ctx context.Context, one fault) error {
-	switch {
-	case one.pause > 0:
-		return f.stopFor(ctx, one)
-	case one.worker == onServer:
-		err := f.restartServer(ctx, one)
-		f.count(func(k *Kills) {
-			k.Server++
-			if one.again > 0 {
-				k.Server++
-			}
-		})
+	if one.on.kind == onWorker {
+		return f.strikeWorker(ctx, one)
+	}
+	part := f.parts[one.on.kind][one.on.n]
+	if err := alive(part.Name, part.Process()); err != nil {
 		return err
 	}
-	s := f.workers[one.worker]
+	if one.pause > 0 {
+		from := f.c.now()
+		err := f.c.stopFor(ctx, part.Process(), one.pause)
+		f.note(ledger.ServerProcess, true, from)
+		f.count(func(k *Kills) { k.PausedServer++ })
+		return err
+	}
+	err := f.restart(ctx, part, one)
+	f.count(func(k *Kills) {
+		if one.on.kind != onService {
+			k.Restarts++
+			return
+		}
+		k.Server++
+		if one.again > 0 {
+			k.Server++
+		}
+	})
+	return err
+}
+
+func (f *fleet) strikeWorker(ctx context.Context, one fault) error {
+	s := f.workers[one.on.n]
+	if err := alive("worker "+s.name(), s.process); err != nil {
+		return err
+	}
 	from := f.c.now()
+	if one.pause > 0 {
+		err := f.c.stopFor(ctx, s.process, one.pause)
+		f.note(s.name(), true, from)
+		f.count(func(k *Kills) { k.PausedWorker++ })
+		return err
+	}
 	if err := s.process.Kill(); err != nil {
 		return err
 	}
-	f.c.book.NoteFault(ledger.Fault{Process: s.name(), From: from, To: f.c.now()})
+	f.note(s.name(), false, from)
 	f.count(func(k *Kills) { k.Workers++ })
 	if !f.c.pause(ctx, one.rest) {
 		return context.Cause(ctx)
@@ -146,47 +154,52 @@ func (f *fleet) do(ctx context.Context, one fault) error {
 	return f.startWorker(s)
 }
 
-// restartServer kills the server and waits until it is ready again.
-func (f *fleet) restartServer(ctx context.Context, one fault) error {
-	from := f.c.now()
-	defer func() { f.c.book.NoteFault(ledger.Fault{Process: ledger.ServerProcess, From: from, To: f.c.now()}) }()
-	if err := f.server.Kill(); err != nil {
+// restart ends a part and waits until it is ready again.
+func (f *fleet) restart(ctx context.Context, part Part, one fault) error {
+	defer f.note(ledger.ServerProcess, false, f.c.now())
+	if err := part.end(one.inOrder); err != nil {
 		return err
 	}
 	if one.again > 0 {
-		if err := f.server.Spawn(); err != nil {
+		if err := part.Spawn(); err != nil {
 			return err
 		}
 		f.c.pause(ctx, one.again)
-		if err := errors.Join(f.alive(onServer), f.server.Kill()); err != nil {
+		if err := errors.Join(alive(part.Name, part.Process()), part.end(false)); err != nil {
 			return err
 		}
 	}
+	if !f.c.pause(ctx, one.rest) {
+		return context.Cause(ctx)
+	}
 	ready, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
-	return f.server.Restart(ready)
+	return part.Restart(ready)
 }
 
-// stopFor stops a process for a while.
-func (f *fleet) stopFor(ctx context.Context, one fault) error {
-	process, name := f.server.Process, ledger.ServerProcess
-	if one.worker != onServer {
-		s := f.workers[one.worker]
-		process, name = s.process, s.name()
+// restartServices kills all services, and starts them again.
+func (f *fleet) restartServices(ctx context.Context) error {
+	defer f.note(ledger.ServerProcess, false, f.c.now())
+	var err error
+	for _, part := range f.parts[onService] {
+		err = errors.Join(err, part.end(false))
 	}
-	from := f.c.now()
-	err := process.Signal(syscall.SIGSTOP)
-	f.c.pause(ctx, one.pause)
-	err = errors.Join(err, process.Signal(syscall.SIGCONT))
-	f.c.book.NoteFault(ledger.Fault{Process: name, Pause: true, From: from, To: f.c.now()})
-	f.count(func(k *Kills) {
-		if one.worker == onServer {
-			k.PausedServer++
-		} else {
-			k.PausedWorker++
+	if err != nil {
+		return err
+	}
+	ready, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	for _, part := range f.parts[onService] {
+		if err := part.Restart(ready); err != nil {
+			return err
 		}
-	})
-	return err
+	}
+	return nil
+}
+
+// note writes a fault down that began at a moment and is over now.
+func (f *fleet) note(process string, pause bool, from int64) {
+	f.c.book.NoteFault(ledger.Fault{Process: process, Pause: pause, From: from, To: f.c.now()})
 }
 
 func (f *fleet) count(add func(*Kills)) {

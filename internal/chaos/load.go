@@ -33,7 +33,7 @@ const connections = 4
 func newLoad(c *campaign) (*load, error) {
 	l := &load{c: c, plans: map[string]program.Program{}}
 	for range connections {
-		one, err := client.Dial(c.fleet.server.GRPCAddr, client.Options{Identity: "chaos"})
+		one, err := client.Dial(c.system.Addr, client.Options{Identity: "chaos"})
 		if err != nil {
 			l.close()
 			return nil, err
@@ -83,6 +83,8 @@ func (l *load) ask(ctx context.Context, op ledger.Op, patience time.Duration, do
 	op.Return, op.Code = l.c.now(), ledger.OK
 	var refusal *events.Error
 	switch {
+	case err == nil && ctx.Err() != nil: // a start may be durable and not decided
+		op.Code, run = ledger.Unknown, events.RunID{}
 	case err == nil:
 	case errors.As(err, &refusal) && decided(refusal.Code):
 		op.Code, run = string(refusal.Code), refusal.RunID

@@ -2,6 +2,7 @@
 package chaos
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -31,9 +32,11 @@ func TestKills(t *testing.T) { //nolint:paralleltest // it needs the machine for
 	if o.Seed == 0 {
 		o.Seed = rand.Uint64N(1_000_000_000)
 	}
-	if o.Server, err = child.Build(t.Context(), dir, "./cmd/continuo"); err != nil {
+	server, err := child.Build(t.Context(), dir, "./cmd/continuo")
+	if err != nil {
 		t.Fatal(err)
 	}
+	o.Start = func(ctx context.Context) (*chaos.System, error) { return chaos.Embedded(ctx, server, o.Dir) }
 	if o.Worker, err = child.Build(t.Context(), dir, "./cmd/continuo-chaos"); err != nil {
 		t.Fatal(err)
 	}

@@ -251,6 +251,53 @@ func TestLoadForTooLongIsReturned(t *testing.T) {
 	})
 }
 
+// A command whose outcome the server does not know in time is asked again with the same request id, as long as there is time.
+func TestUnknownOutcomesAreAskedAgain(t *testing.T) {
+	t.Parallel()
+	late := func(call *apiv1.ClientCall) *apiv1.ClientResponse {
+		if call.GetStart() == nil {
+			return refusal(events.DeadlineExceeded, 0)
+		}
+		return &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Start{Start: &apiv1.StartWorkflowResponse{
+			RunId: call.GetStart().GetRunId(), Accepted: true,
+		}}}
+	}
+	start := events.Envelope{WorkflowID: "a", RunID: events.RunID{1}, Command: events.StartWorkflow{Type: "t"}}
+	for name, command := range map[string]events.Envelope{"start": start, "signal": signal("a")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g, c := dialled(t, client.Options{}, func(g *gateway) {
+					g.answer = func(n int, call *apiv1.ClientCall) *apiv1.ClientResponse {
+						if n < 3 || n > 3 {
+							return late(call)
+						}
+						return refusal(events.AlreadyOpen, 0)
+					}
+				})
+				if _, err := c.Do(t.Context(), command); !errors.Is(err, &events.Error{Code: events.AlreadyOpen}) {
+					t.Errorf("the outcome that comes late is lost: %v", err)
+				}
+				got := g.stream(0).got()
+				for _, call := range got {
+					if call.GetSignal().GetRequestId() != got[0].GetSignal().GetRequestId() || call.GetStart().GetRunId() != got[0].GetStart().GetRunId() {
+						t.Error("a repeated command has another request id: it could happen twice")
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				answer, err := c.Do(ctx, command)
+				if name == "start" && (err != nil || answer.Code != events.Accepted || answer.RunID != start.RunID) {
+					t.Errorf("a start that is durable when time is up: %+v, %v", answer, err)
+				}
+				if name == "signal" && !errors.Is(err, &events.Error{Code: events.DeadlineExceeded}) && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a signal that is not decided when time is up: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestResultWaitsThroughRestartsOfTheServer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

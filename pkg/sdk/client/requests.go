@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -25,7 +26,8 @@ const forEver = time.Duration(math.MaxInt64)
 const pollGap = 100 * time.Millisecond
 
 // Do sends a command and returns its answer; see [flow.Client]. A command refused for load (overloaded, disk_full,
-// unavailable) is repeated for up to 10 s.
+// unavailable) is repeated for up to 10 s, one whose outcome the server does not know in time until ctx ends. If it ends then,
+// a start that is durable is answered with [events.Accepted]: it may still be refused.
 func (c *Client) Do(ctx context.Context, command events.Envelope) (events.Answer, error) {
 	if _, start := command.Command.(events.StartWorkflow); !start && command.RequestID == "" {
 		command.RequestID = newRequestID()
@@ -99,18 +101,36 @@ func (c *Client) View(ctx context.Context, run flow.RunRef, name events.ViewName
 	return wire.CheckedPayload(response.GetView().GetValue()), nil
 }
 
-// send sends a command, repeating it while the server has no room for it. Wait is for starts.
+// send sends a command, repeating it while the server has no room for it or does not know its outcome. Wait is for starts.
 func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Duration) (*apiv1.ClientResponse, error) {
 	if _, err := wire.ToCall(command); err != nil {
 		return nil, err
 	}
-	return c.repeat(ctx, retryTime, func() *apiv1.ClientCall {
-		message, _ := wire.ToCall(command) // checked above
-		if start := message.GetStart(); start != nil && wait > 0 {
-			start.Wait = durationpb.New(wait)
+	var accepted *apiv1.ClientResponse
+	for {
+		asked := time.Now() //nolint:forbidigo // the SDK runs in users' processes, on the wall clock
+		response, err := c.repeat(ctx, retryTime, func() *apiv1.ClientCall {
+			message, _ := wire.ToCall(command) // checked above
+			if start := message.GetStart(); start != nil && wait > 0 {
+				start.Wait = durationpb.New(wait)
+			}
+			return message
+		})
+		if err != nil && ctx.Err() != nil && accepted != nil {
+			return accepted, nil
 		}
-		return message
-	})
+		refusal, refused := errors.AsType[*events.Error](err)
+		late := refused && refusal.Code == events.DeadlineExceeded
+		if !late && !response.GetStart().GetAccepted() || ctx.Err() != nil {
+			return response, err
+		}
+		if !late {
+			accepted = response
+		}
+		if time.Since(asked) < pollGap { //nolint:forbidigo // as above
+			sleep(ctx, pollGap)
+		}
+	}
 }
 
 // repeat makes a call until it is answered by something else than a refusal for load. It waits for at most the given time in

@@ -106,7 +106,8 @@ func (w Workflow[In, Out]) Continue(ctx Context, in In) (Out, error) {
 	return zero, &continuation{input}
 }
 
-// Start starts a run. It returns when the start is durable.
+// Start starts a run. It returns when the start is durable and decided; if ctx ends between the two, it returns the run that
+// there will be unless the start is refused.
 func (w Workflow[In, Out]) Start(ctx context.Context, c Client, in In, opts ...StartOption) (Run[Out], error) {
 	env, err := w.start(c, in, opts)
 	if err != nil {
