@@ -98,6 +98,14 @@ func (a *app) explain(err error) string {
 	}
 	refusal := wire.FromStatus(err)
 	if st.Code() == codes.Unavailable && len(st.Details()) == 0 {
+		if strings.Contains(st.Message(), "authentication handshake failed") {
+			return fmt.Sprintf("no TLS with %s: %s [%s]\nDoes the server speak TLS, and is its certificate signed by those of --ca-file (CONTINUO_CA_FILE), or the system's?",
+				a.addr, handshakeError(st.Message()), events.Unavailable)
+		}
+		if !a.tls && a.caFile == "" && strings.Contains(st.Message(), "server preface") {
+			return fmt.Sprintf("no gRPC server answers at %s: %s [%s]\nIt may speak TLS: try --tls, or --ca-file with the certificates to trust.",
+				a.addr, dialError(st.Message()), events.Unavailable)
+		}
 		return fmt.Sprintf("no server answers at %s: %s [%s]\nIs one running there? Start one with 'continuo dev', or name its gRPC address with --addr or CONTINUO_ADDR.",
 			a.addr, dialError(st.Message()), events.Unavailable)
 	}
@@ -113,6 +121,8 @@ func hint(code events.Code) string {
 	switch code {
 	case events.NotFound:
 		return "\n'continuo workflow list' shows the runs there are; ended ones are forgotten after their retention."
+	case events.Unauthenticated:
+		return "\nName the file with your token with --token-file or CONTINUO_TOKEN_FILE."
 	case events.ViewNotFound:
 		return "\n'continuo workflow describe ID' shows the views there are."
 	case events.Quarantined:
@@ -122,6 +132,12 @@ func hint(code events.Code) string {
 	default:
 		return ""
 	}
+}
+
+// handshakeError takes from the text of a failed handshake what gRPC wraps around it.
+func handshakeError(text string) string {
+	_, cause, _ := strings.Cut(text, "authentication handshake failed: ")
+	return strings.TrimSuffix(cause, `"`)
 }
 
 // dialError takes from the text of a failed dial what gRPC wraps around it.

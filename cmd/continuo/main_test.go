@@ -2,10 +2,14 @@ package main
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/continuo-dev/continuo/internal/door/doortest"
 	"github.com/continuo-dev/continuo/pkg/sdk/flowtest"
 )
 
@@ -31,6 +35,8 @@ func TestScripts(t *testing.T) {
 			"server":   serverCommand,
 			"shutdown": shutdownCommand,
 			"replay":   replayCommand,
+
+			"certificate": certificateCommand,
 		},
 	})
 }
@@ -41,6 +47,18 @@ func replayCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: replay FILE")
 	}
 	flowtest.Replay(scriptTB{ts: ts}, []byte(ts.ReadFile(args[0])), bindings()...)
+}
+
+// certificateCommand makes a certificate and its key for loopback: certificate [-expired] CERT KEY.
+func certificateCommand(ts *testscript.TestScript, neg bool, args []string) {
+	end := time.Now().Add(time.Hour)
+	if len(args) == 3 && args[0] == "-expired" {
+		args, end = args[1:], time.Now().Add(-time.Hour)
+	}
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate [-expired] CERT KEY")
+	}
+	doortest.NewPairUntil(scriptTB{ts: ts}, end).Write(scriptTB{ts: ts}, ts.MkAbs(args[0]), ts.MkAbs(args[1]))
 }
 
 // scriptTB makes the failures of a check those of the script.
@@ -69,6 +87,26 @@ func TestExitCodes(t *testing.T) {
 	}
 	if got := run(t.Context(), []string{"serve", "--data", os.DevNull, "--log-level", "loud"}, nil, discard{}, discard{}); got != 2 {
 		t.Errorf("a wrong setting exits with %d, want 2", got)
+	}
+	if got := run(t.Context(), []string{"config", "check", "--log-level", "loud"}, nil, discard{}, discard{}); got != 1 {
+		t.Errorf("a check that finds something exits with %d, want 1", got)
+	}
+}
+
+// TestNoRoleServesEverybody shows that each of them refuses an address that others could reach, for each of its addresses.
+func TestNoRoleServesEverybody(t *testing.T) {
+	t.Parallel()
+	over := []string{"--pulsar", "pulsar://127.0.0.1:1", "--objects", os.DevNull, "--clickhouse", "http://127.0.0.1:1/continuo"}
+	for verb, args := range map[string][]string{
+		"serve": {"--data", os.DevNull}, "dev": {"--data", os.DevNull}, "engine": over, "scheduler": over, "projector": over, "gateway": over, "all": over,
+	} {
+		for _, setting := range []string{"http-addr", "grpc-addr"} {
+			var said strings.Builder
+			all := slices.Concat([]string{verb}, args, []string{"--" + setting, "0.0.0.0:0"})
+			if got := run(t.Context(), all, nil, discard{}, &said); got != exitUsage || !strings.Contains(said.String(), strings.ReplaceAll(setting, "-", "_")+` is "0.0.0.0:0", which others could reach`) {
+				t.Errorf("%s exits with %d: %s", verb, got, said.String())
+			}
+		}
 	}
 }
 

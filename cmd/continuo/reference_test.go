@@ -22,6 +22,9 @@ const reference = "../../docs/reference/cli.md"
 func TestReferenceIsFresh(t *testing.T) {
 	t.Setenv("CONTINUO_ADDR", "") // defaults as they are without an environment
 	t.Setenv("CONTINUO_OUTPUT", "")
+	t.Setenv("CONTINUO_TLS", "")
+	t.Setenv("CONTINUO_CA_FILE", "")
+	t.Setenv("CONTINUO_TOKEN_FILE", "")
 	t.Setenv("CONTINUO_NAMESPACE", "")
 	t.Setenv("CONTINUO_CONFIG", "")
 	t.Setenv("CONTINUO_DATA", "")
