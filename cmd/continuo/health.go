@@ -29,9 +29,7 @@ func newHealth(a *app) *cobra.Command {
 			"CONTINUO_TLS_CERT_FILE. No token is needed.",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			tls, _ := cmd.Flags().GetBool("tls")          // of the root
-			caFile, _ := cmd.Flags().GetString("ca-file") // of the root
-			return a.health(cmd.Context(), addr, patience, tls, caFile)
+			return a.health(cmd.Context(), addr, patience)
 		},
 	}
 	cmd.Flags().StringVar(&addr, "http-addr", fromEnv("CONTINUO_HTTP_ADDR", config.Default().HTTPAddr), "HTTP address of the process (CONTINUO_HTTP_ADDR)")
@@ -40,7 +38,7 @@ func newHealth(a *app) *cobra.Command {
 }
 
 // health prints what the components of a process say of themselves. It fails when one is not ready or nobody answers.
-func (a *app) health(ctx context.Context, addr string, patience time.Duration, tls bool, caFile string) error {
+func (a *app) health(ctx context.Context, addr string, patience time.Duration) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "" {
 		return usage("--http-addr is %q; use host:port, such as 127.0.0.1:7480", addr)
@@ -48,7 +46,7 @@ func (a *app) health(ctx context.Context, addr string, patience time.Duration, t
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // who binds everywhere is here, too
 	}
-	security, err := client.TLSConfig(tls || os.Getenv("CONTINUO_TLS_CERT_FILE") != "", caFile)
+	security, err := client.TLSConfig(a.tls || os.Getenv("CONTINUO_TLS_CERT_FILE") != "", a.caFile)
 	if err != nil {
 		return usage("--ca-file: %s", err)
 	}
