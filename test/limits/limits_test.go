@@ -67,6 +67,7 @@ var cases = []limit{
 	{"streams of clients and workers", streams},
 	{"client commands that wait for the engine", waitingCommands},
 	{"client commands waiting in a partition", waitingCommands},
+	{"tokens of a server; their names", tokens},
 	{"partitions", partitions},
 }
 

@@ -34,6 +34,7 @@ type gateway struct {
 	mu      sync.Mutex
 	down    bool
 	refuse  error
+	judge   func(ctx context.Context) error // of a stream; nil lets it in
 	maxOpen int32
 	answer  func(n int, call *apiv1.ClientCall) *apiv1.ClientResponse // nil gives none
 	streams []*stream
@@ -102,6 +103,9 @@ func (g *gateway) Connect(cs grpc.BidiStreamingServer[apiv1.ConnectRequest, apiv
 	g.mu.Lock()
 	s := &stream{end: make(chan error, 1), send: make(chan *apiv1.ConnectResponse, 10_000)}
 	refuse, maxOpen := g.refuse, g.maxOpen
+	if refuse == nil && g.judge != nil {
+		refuse = g.judge(cs.Context())
+	}
 	if refuse == nil {
 		g.streams = append(g.streams, s)
 	}

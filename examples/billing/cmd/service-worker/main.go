@@ -58,7 +58,11 @@ func run(ctx context.Context, args []string) error {
 	if len(services) == 0 {
 		return errors.New("no service to work for: give the URL of at least one, such as --payment http://127.0.0.1:7502")
 	}
-	c, err := client.Dial(*server, client.Options{})
+	options, err := client.FromEnv() // TLS and token, for a server that wants them
+	if err != nil {
+		return err
+	}
+	c, err := client.Dial(*server, options)
 	if err != nil {
 		return err
 	}

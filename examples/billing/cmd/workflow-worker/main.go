@@ -31,7 +31,11 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	c, err := client.Dial(*server, client.Options{})
+	options, err := client.FromEnv() // TLS and token, for a server that wants them
+	if err != nil {
+		return err
+	}
+	c, err := client.Dial(*server, options)
 	if err != nil {
 		return err
 	}
