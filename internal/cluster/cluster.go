@@ -209,6 +209,7 @@ func (p *Process) join(ctx context.Context, r Role) error {
 		return err
 	}
 	p.members[r] = m
+	p.group.Add(string(r)+" membership", m.Watch)
 	return nil
 }
 

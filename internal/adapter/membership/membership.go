@@ -62,13 +62,15 @@ type Membership struct {
 	cancel  context.CancelFunc
 	all     sync.WaitGroup
 	nudge   chan struct{} // has a value when an announcement is due at once
+	wrong   chan error    // has a value when the process must not be a member
 
-	mu    sync.Mutex
-	view  *presence.View
-	works map[events.Partition]struct{}
-	moved chan struct{} // closed and replaced when the view changes
-	n     uint64        // announcements made
-	beats uint64        // of them in the rhythm
+	mu     sync.Mutex
+	view   *presence.View
+	clocks *presence.Clocks
+	works  map[events.Partition]struct{}
+	moved  chan struct{} // closed and replaced when the view changes
+	n      uint64        // announcements made
+	beats  uint64        // of them in the rhythm
 }
 
 // Join begins to announce the process and to listen. It returns when the presence topic can be read.
@@ -79,8 +81,8 @@ func Join(ctx context.Context, o Options) (*Membership, error) {
 	if o.Every == 0 {
 		o.Every = DefaultEvery
 	}
-	m := &Membership{options: o, self: newProcess(), nudge: make(chan struct{}, 1), works: map[events.Partition]struct{}{}, moved: make(chan struct{})}
-	m.view = presence.NewView(m.self, o.Role)
+	m := &Membership{options: o, self: newProcess(), nudge: make(chan struct{}, 1), works: map[events.Partition]struct{}{}, moved: make(chan struct{}), wrong: make(chan error, 1)}
+	m.view, m.clocks = presence.NewView(m.self, o.Role), presence.NewClocks(m.self)
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	reader, err := m.open(ctx)
 	if err != nil {
@@ -121,6 +123,36 @@ func (m *Membership) Leave() {
 
 // Self returns the random number of this process.
 func (m *Membership) Self() presence.Process { return m.self }
+
+// Watch returns nil when ctx ends, and an error if this process must not be a member: its clock is not that of those who were
+// there before.
+func (m *Membership) Watch(ctx context.Context) error {
+	select {
+	case err := <-m.wrong:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// differs takes note of a process whose clock differs. The lock is held.
+func (m *Membership) differs(a *presence.Announcement, ahead time.Duration) {
+	side, by := "behind", ahead
+	if ahead < 0 {
+		side, by = "ahead of", -ahead
+	}
+	by = by.Round(time.Second)
+	if a.N <= m.n {
+		m.options.Logger.Error("the clock of a process that has come is not this one's; it should have ended", slog.String("process", a.Name),
+			slog.String("role", a.Role), slog.Duration("differs", by))
+		return
+	}
+	select {
+	case m.wrong <- fmt.Errorf("the clock of this process is %v %s that of %s %s, which was there before; they may differ by %v: set the clock right and start again",
+		by, side, a.Role, a.Name, presence.MaxSkew):
+	default:
+	}
+}
 
 // Present returns who of the same role is there.
 func (m *Membership) Present() []presence.Member {
@@ -215,7 +247,7 @@ func (m *Membership) next(beat, leaving bool) []byte {
 	if beat {
 		m.beats++
 	}
-	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Beat: m.beats, Leaving: leaving}
+	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Beat: m.beats, At: events.TimeOf(m.options.Clock.Now()), Leaving: leaving}
 	for p := range m.works {
 		a.Works = append(a.Works, p)
 	}
@@ -323,7 +355,14 @@ func (m *Membership) read(r brokerlog.Reader) error {
 		answer := false
 		m.mu.Lock()
 		for _, message := range messages {
-			if a, err := presence.Decode(message.Body); err == nil && m.view.Read(a) {
+			a, err := presence.Decode(message.Body)
+			if err != nil {
+				continue // of another version
+			}
+			if ahead, differs := m.clocks.Read(a, events.TimeOf(m.options.Clock.Now())); differs {
+				m.differs(&a, ahead)
+			}
+			if m.view.Read(a) {
 				answer = true
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,10 +28,14 @@ type process struct {
 }
 
 func join(t *testing.T, b *memory.Broker, role string) process {
+	return joinAt(t, b, role, clock.Real())
+}
+
+func joinAt(t *testing.T, b *memory.Broker, role string, at clock.Clock) process {
 	t.Helper()
 	link := b.Connect()
 	m, err := membership.Join(bg(t), membership.Options{
-		Log: link, Clock: clock.Real(), Logger: slog.New(slog.DiscardHandler), Role: role, Name: t.Name(), Every: 20 * time.Millisecond,
+		Log: link, Clock: at, Logger: slog.New(slog.DiscardHandler), Role: role, Name: t.Name(), Every: 20 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -144,4 +149,51 @@ func TestCutOff(t *testing.T) {
 	a.link.Heal()
 	until(t, c, 2)
 	until(t, a, 2)
+}
+
+// wrong is a clock that somebody has set wrong.
+type wrong struct {
+	clock.Clock
+
+	by time.Duration
+}
+
+func (w wrong) Now() time.Time { return w.Clock.Now().Add(w.by) }
+
+// Who comes with a clock that is not that of the others has to go, and they stay.
+func TestAWrongClockIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		by   time.Duration
+		says string
+	}{"ahead": {time.Hour, "ahead of"}, "behind": {-time.Hour, "behind"}, "right": {time.Second, ""}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := memory.NewBroker(memory.BrokerOptions{Partitions: partitions})
+			first := join(t, b, "engine")
+			owned := make(chan events.Partition, partitions)
+			go own(t.Context(), first, owned)
+			takes(t, owned, partitions)
+			stays, cancel := context.WithCancel(bg(t))
+			stayed := make(chan error, 1)
+			go func() { stayed <- first.Watch(stays) }()
+			late := joinAt(t, b, "scheduler", wrong{clock.Real(), test.by})
+			if test.says == "" {
+				for heard, _ := late.Everybody(); heard < 10; heard, _ = late.Everybody() {
+					<-late.Changed()
+				}
+				cancel()
+			}
+			switch err := late.Watch(stays); {
+			case test.says == "" && err != nil:
+				t.Error(err)
+			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says+" that of engine ")):
+				t.Errorf("it says %v", err)
+			}
+			cancel()
+			if err := <-stayed; err != nil {
+				t.Errorf("who was there before has to go: %v", err)
+			}
+		})
+	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // version is the first byte of an announcement. Announcements live for seconds: a process skips those it cannot read.
-const version = 1
+const version = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -21,8 +21,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	      5      8  process
 //	     13      8  n
 //	     21      8  beat
-//	     29      1  flags: 1 leaving
-//	     30    1+n  role: length, text
+//	     29      8  at
+//	     37      1  flags: 1 leaving
+//	     38    1+n  role: length, text
 //	      …    1+n  name
 //	      …   2+2n  works
 func Append(dst []byte, a *Announcement) []byte {
@@ -31,6 +32,7 @@ func Append(dst []byte, a *Announcement) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(a.Process))
 	dst = binary.BigEndian.AppendUint64(dst, a.N)
 	dst = binary.BigEndian.AppendUint64(dst, a.Beat)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(a.At))
 	flags := byte(0)
 	if a.Leaving {
 		flags = 1
@@ -63,14 +65,14 @@ func Decode(b []byte) (Announcement, error) {
 		return Announcement{}, fmt.Errorf("an announcement of %d bytes is cut", len(b))
 	}
 	rest := b[5:]
-	if len(rest) < 25 {
+	if len(rest) < 33 {
 		return short()
 	}
 	a := Announcement{
 		Process: Process(binary.BigEndian.Uint64(rest)), N: binary.BigEndian.Uint64(rest[8:]), Beat: binary.BigEndian.Uint64(rest[16:]),
-		Leaving: rest[24]&1 != 0,
+		At: events.Time(binary.BigEndian.Uint64(rest[24:])), Leaving: rest[32]&1 != 0,
 	}
-	rest = rest[25:]
+	rest = rest[33:]
 	for _, text := range []*string{&a.Role, &a.Name} {
 		if len(rest) < 1 || len(rest)-1 < int(rest[0]) {
 			return short()

@@ -41,6 +41,8 @@ type Announcement struct {
 	Name string
 	// N counts its announcements from 1, and Beat those that came in the rhythm: the others tell at once what has changed.
 	N, Beat uint64
+	// At is what its wall clock showed.
+	At events.Time
 	// Leaving is set in its last one.
 	Leaving bool
 	// Works are the partitions that it works on, ascending.

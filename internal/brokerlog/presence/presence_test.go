@@ -187,9 +187,9 @@ func TestMembersAreBounded(t *testing.T) {
 
 func TestCodec(t *testing.T) {
 	t.Parallel()
-	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Beat: 4, Leaving: true, Works: []events.Partition{0, 3, 65535}}
+	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Beat: 4, At: 1_700_000_000_000_000, Leaving: true, Works: []events.Partition{0, 3, 65535}}
 	b := presence.Append([]byte("x"), &a)[1:]
-	const golden = "\x01\x23\xea\xd5\x05\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x04\x01\x06engine\x0bhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
+	const golden = "\x02\xfa~\x12-\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\t\x00\x00\x00\x00\x00\x00\x00\x04\x00\x06\n$\x18\x1e@\x00\x01\x06engine\vhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
 	if string(b) != golden {
 		t.Errorf("the bytes are %q", b)
 	}
