@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -26,7 +27,7 @@ import (
 type service struct {
 	name    string
 	program child.Program // Env is all of its environment
-	check   []string      // a command that succeeds when it is healthy
+	check   check
 	after   []string      // services that must be healthy before
 	grace   time.Duration // between SIGTERM and SIGKILL
 }
@@ -96,11 +97,14 @@ func (p *plan) service(ctx context.Context, from types.ServiceConfig) (s service
 	switch {
 	case from.Build != nil:
 		s.program = child.Program{Path: p.binary, Args: p.translateAll(from, from.Command), Env: assignments(environment)}
+		s.check, err = p.check(from)
 	case strings.HasPrefix(from.Image, "apachepulsar/pulsar:"):
+		s.check = check{URL: "http://" + p.address(from, 8080) + "/admin/v2/brokers/health", TokenFile: p.secret("pulsar.token")}
 		s.program, err = pulsar.Command(pulsar.Options{
 			Dir: data, Addr: p.address(from, 6650), AdminAddr: p.address(from, 8080), Config: brokerSettings(environment), HeapMB: 256, DirectMB: 256,
 		})
 	case strings.HasPrefix(from.Image, "clickhouse/clickhouse-server:"):
+		s.check = check{URL: "http://" + p.address(from, 8123) + "/ping"}
 		s.program, err = p.clickhouse(ctx, from, data, environment)
 	default:
 		return s, false, nil
@@ -110,9 +114,11 @@ func (p *plan) service(ctx context.Context, from types.ServiceConfig) (s service
 	}
 	s.program.Name, s.program.Log = from.Name, filepath.Join(p.dir, from.Name+".log")
 	s.program.Env = append(s.program.Env, "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"))
-	s.check, err = p.check(from)
-	return s, true, err
+	return s, true, nil
 }
+
+// secret is the file of a secret.
+func (p *plan) secret(name string) string { return p.project.Secrets[name].File }
 
 func (p *plan) clickhouse(ctx context.Context, from types.ServiceConfig, data string, environment map[string]string) (child.Program, error) {
 	password, err := os.ReadFile(environment["CLICKHOUSE_PASSWORD_FILE"])
@@ -135,19 +141,12 @@ func brokerSettings(environment map[string]string) map[string]string {
 	return settings
 }
 
-// check is the command of the health check.
-func (p *plan) check(from types.ServiceConfig) ([]string, error) {
-	if from.HealthCheck == nil || len(from.HealthCheck.Test) < 2 {
-		return nil, fmt.Errorf("it has no health check")
+// check is the health check of a service with our image.
+func (p *plan) check(from types.ServiceConfig) (check, error) {
+	if from.HealthCheck == nil || len(from.HealthCheck.Test) < 2 || from.HealthCheck.Test[0] != "CMD" {
+		return check{}, errors.New("it has no health check that is a command")
 	}
-	test := p.translateAll(from, from.HealthCheck.Test)
-	switch test[0] {
-	case "CMD":
-		return test[1:], nil
-	case "CMD-SHELL":
-		return []string{"/bin/sh", "-c", test[1]}, nil
-	}
-	return nil, fmt.Errorf("its health check begins with %q", test[0])
+	return check{Command: p.translateAll(from, from.HealthCheck.Test[1:])}, nil
 }
 
 // address is where a port of a service is reached: where it is published, else at the service's own address.
@@ -171,7 +170,7 @@ func (p *plan) translate(of types.ServiceConfig, text string) string {
 		if !strings.HasPrefix(target, "/") {
 			target = "/run/secrets/" + target
 		}
-		paths[target] = p.project.Secrets[secret.Source].File
+		paths[target] = p.secret(secret.Source)
 	}
 	for _, volume := range of.Volumes {
 		source := volume.Source

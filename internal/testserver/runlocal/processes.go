@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,16 @@ type running struct {
 	Begun uint64        `json:"begun"` // ticks since boot: another process may have the same id later
 	Grace time.Duration `json:"grace_ns"`
 	Log   string        `json:"log"`
-	Check []string      `json:"check"`
+	Check check         `json:"check"`
 	Env   []string      `json:"env"`
+}
+
+// check says whether a process is healthy: a command that succeeds, or a URL that answers 200. The servers of the tests do not have
+// what the commands of their images need.
+type check struct {
+	Command   []string `json:"command,omitempty"`
+	URL       string   `json:"url,omitempty"`
+	TokenFile string   `json:"token_file,omitempty"` // of the one who asks the URL
 }
 
 func stateFile(dir string) string { return filepath.Join(dir, "processes.json") }
@@ -77,10 +86,36 @@ func (r running) alive() bool {
 func (r running) healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	command := exec.CommandContext(ctx, r.Check[0], r.Check[1:]...)
+	if r.Check.URL != "" {
+		return r.Check.ask(ctx)
+	}
+	command := exec.CommandContext(ctx, r.Check.Command[0], r.Check.Command[1:]...)
 	command.Env = r.Env
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}
+
+func (c check) ask(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, http.NoBody)
+	if err != nil {
+		return err
+	}
+	if c.TokenFile != "" {
+		token, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = answer.Body.Close() // nothing was read
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", c.URL, answer.Status)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/internal/testserver"
 )
 
 // healthTime bounds the time until a service is healthy.
@@ -54,6 +55,9 @@ func up(ctx context.Context, file, dir string, out io.Writer) error {
 		}
 	}
 	all, err := p.services(ctx)
+	if errors.Is(err, testserver.ErrMissing) {
+		return fmt.Errorf("%w; get it with: %s", err, testserver.Get)
+	}
 	if err != nil {
 		return err
 	}
