@@ -34,6 +34,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/projector"
 	"github.com/continuo-dev/continuo/services/scheduler"
@@ -121,6 +122,7 @@ type Process struct {
 	metrics  *compose.Metrics
 	registry *prometheus.Registry
 	engine   *engine.Engine // nil when it is no role of this process
+	watch    watch
 
 	mu        sync.Mutex
 	scheduler *scheduler.Scheduler // that works here now; nil
@@ -143,6 +145,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{options: o, clock: clock.Real(), group: &lifecycle.Group{}, registry: prometheus.NewRegistry(), members: map[Role]*membership.Membership{}}
+	p.watch.orphan = map[events.Partition]time.Time{}
 	p.metrics = compose.NewMetrics(p.registry)
 	p.metrics.WatchDoor(o.Door)
 	if err := p.open(ctx); err != nil {

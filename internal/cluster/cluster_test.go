@@ -14,6 +14,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/adapter/memory"
 	"github.com/continuo-dev/continuo/internal/cluster"
+	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 	"github.com/continuo-dev/continuo/pkg/sdk/worker"
@@ -53,7 +54,7 @@ type lab struct {
 	broker  *memory.Broker
 	objects *memory.Objects
 	blobs   *files.Store
-	model   *memory.ReadModel
+	model   readmodel.Model
 }
 
 func newLab(t *testing.T) *lab {

@@ -146,6 +146,10 @@ func (m *Metrics) WatchProjector(now func() *projector.Projector) {
 		}
 		return float64(lag)
 	})
+	m.Gauge("continuo_projector_lag_seconds", "Age of the oldest record of the log that the read model does not have; 0 when it has all.", func() float64 {
+		now := stats()
+		return now.Lag().Seconds()
+	})
 	m.Counter("continuo_projector_events_total", "Events folded into the read model.", func() float64 { return float64(stats().Events) })
 	m.Counter("continuo_projector_batches_total", "Batches written to the read model.", func() float64 { return float64(stats().Batches) })
 	m.Counter("continuo_projector_rebuilds_total", "How often the read model was built anew.", func() float64 { return float64(stats().Rebuilds) })

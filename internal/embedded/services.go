@@ -52,7 +52,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 	door, err := gateway.New(gateway.Deps{
 		Sender: log, Follower: log, Partitions: log.Partitions(), Archive: s.store.Archive(), Inbox: box, Reader: prompt{s.model, project}, Blobs: blobs,
 		Clock: now, Log: o.Log.With(slog.String("service", "gateway")), Metrics: registry,
-		Health:  func() []gateway.Component { return health(s.store, own, schedule) },
+		Health:  func() []gateway.Component { return health(s.store, own, schedule, project) },
 		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) },
 	}, gateway.Options{
 		GRPC: s.grpc, HTTP: s.http, Door: o.Door, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,
@@ -127,7 +127,7 @@ func (s *Suite) untilReady(ctx context.Context, own *engine.Engine, schedule *sc
 }
 
 // health tells the gateway how the parts beside it are.
-func health(store *pebble.Store, own *engine.Engine, schedule *scheduler.Scheduler) []gateway.Component {
+func health(store *pebble.Store, own *engine.Engine, schedule *scheduler.Scheduler, project *projector.Projector) []gateway.Component {
 	parts := []gateway.Component{{Name: "engine", Ready: true, Detail: "all partitions run"}, {Name: "disk", Ready: true}, {Name: "scheduler", Ready: schedule.Stats().Ready}}
 	for _, p := range own.Health() {
 		if p.State != engine.Running {
@@ -142,7 +142,9 @@ func health(store *pebble.Store, own *engine.Engine, schedule *scheduler.Schedul
 	if !parts[2].Ready {
 		parts[2].Detail = "the log is being read"
 	}
-	return parts
+	model := compose.ProjectorHealth(project)
+	model.Ready, model.Degraded = true, !model.Ready // what is not a query does not wait for it
+	return append(parts, model)
 }
 
 // Done is closed when the suite begins to stop: by Close, or because a part of it failed.

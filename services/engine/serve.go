@@ -69,10 +69,13 @@ func (e *Engine) own(ctx context.Context, id events.Partition) error {
 	}
 	defer owner.Release()
 	e.report(id, func(h *Health) { h.State = Starting })
-	p, err := recoverPartition(ctx, id, owner, e.deps, e.options)
+	deps := e.deps
+	deps.Logger = deps.Logger.With(slog.Int("partition", int(id)), slog.Uint64("epoch", owner.Epoch()))
+	p, err := recoverPartition(ctx, id, owner, deps, e.options)
 	if err != nil {
 		return err
 	}
+	deps.Logger.Info("the partition runs here", slog.Uint64("records", uint64(p.seq)))
 	now, err := e.now(ctx, id)
 	if err != nil {
 		return err

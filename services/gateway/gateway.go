@@ -55,6 +55,9 @@ type Component struct {
 	// Name is short and stable, such as "engine" or "disk".
 	Name  string
 	Ready bool
+	// Degraded says that the process serves although something is wrong with the part, because sending its requests to another
+	// process would not help: readiness tells, and stays.
+	Degraded bool
 	// Detail says in plain words why it is not ready, or how it is.
 	Detail string
 }

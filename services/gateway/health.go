@@ -30,9 +30,10 @@ type healthDocument struct {
 }
 
 type healthComponent struct {
-	Name   string `json:"name"`
-	Ready  bool   `json:"ready"`
-	Detail string `json:"detail,omitempty"`
+	Name     string `json:"name"`
+	Ready    bool   `json:"ready"`
+	Degraded bool   `json:"degraded,omitempty"`
+	Detail   string `json:"detail,omitempty"`
 }
 
 // Alive answers as long as the process can answer at all.
@@ -40,14 +41,17 @@ func Alive(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, healthDocument{Status: "alive"})
 }
 
-// Ready answers 200 when all components are ready, else 503 with what is missing. It serves processes without a gateway, too.
+// Ready answers 200 when all components are ready, degraded ones included, else 503 with what is missing. It serves processes without a gateway, too.
 func Ready(components func() []Component) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		document := healthDocument{Status: "ready"}
 		code := http.StatusOK
 		for _, c := range components() {
 			document.Components = append(document.Components, healthComponent(c))
-			if !c.Ready {
+			switch {
+			case c.Ready && c.Degraded && code == http.StatusOK:
+				document.Status = "degraded"
+			case !c.Ready:
 				document.Status, document.Code, code = "not ready", events.Unavailable, http.StatusServiceUnavailable
 			}
 		}

@@ -88,6 +88,10 @@ type Projector struct {
 
 	mu      sync.Mutex // guards the rest
 	applied []readmodel.Position
+	waiting []events.Time // by place in applied: the time of the first record collected and not yet written; 0 means none
+	read    events.Time   // when the log had no more to read last; 0 means not since the projector went on
+	began   events.Time
+	trouble string
 	stats   Stats
 }
 
@@ -118,7 +122,7 @@ func (p *Projector) begin(at []readmodel.Position) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.applied = append([]readmodel.Position(nil), p.next...)
+	p.applied, p.waiting, p.read = append([]readmodel.Position(nil), p.next...), make([]events.Time, len(p.next)), 0
 }
 
 // keepsEvents reports whether the model wants every event.
@@ -158,6 +162,7 @@ type Output struct {
 // Turn collects records and says when they are to be written.
 func (p *Projector) Turn(in Input) Output {
 	var rest []*events.Record
+	p.mu.Lock()
 	for n, r := range in.Records {
 		if p.full() {
 			rest = in.Records[n:]
@@ -171,8 +176,12 @@ func (p *Projector) Turn(in Input) Output {
 			p.since = in.Now
 		}
 		p.next[i].Next, p.next[i].Time = r.Seq+1, r.Time
+		if p.waiting[i] == 0 {
+			p.waiting[i] = r.Time
+		}
 		p.batch.Add(r)
 	}
+	p.mu.Unlock()
 	if p.since == 0 {
 		return Output{}
 	}
@@ -218,27 +227,67 @@ type Stats struct {
 	// Batches, Events and Rows count what was written; Rebuilds how often the model was made anew.
 	Batches, Events, Rows, Rebuilds uint64
 	Partitions                      []PartitionStats
+	// Trouble says why the model cannot be read or written now; "" while it can.
+	Trouble string
 }
 
-// PartitionStats tell how far a partition is in the model. LagRecords is how many records of the log it does not have.
+// PartitionStats tell how far a partition is in the model. LagRecords is how many records of the log it does not have, Lag how
+// old the oldest of them is; 0 when there is none.
 type PartitionStats struct {
 	readmodel.Position
 	Last       events.Seq // of the log
 	LagRecords uint64
+	Lag        time.Duration
+}
+
+// Lag is the greatest of the partitions'.
+func (s *Stats) Lag() (greatest time.Duration) {
+	for i := range s.Partitions {
+		greatest = max(greatest, s.Partitions[i].Lag)
+	}
+	return greatest
 }
 
 // Stats returns the counters.
 func (p *Projector) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := p.stats
-	for _, at := range p.applied {
+	out, now := p.stats, p.now()
+	out.Trouble = p.trouble
+	for i, at := range p.applied {
 		_, last := p.deps.Log.Bounds(at.Partition)
-		out.Partitions = append(out.Partitions, PartitionStats{
-			Position: at, Last: last, LagRecords: uint64(max(0, int64(last)-int64(at.Next)+1)),
-		})
+		of := PartitionStats{Position: at, Last: last, LagRecords: uint64(max(0, int64(last)-int64(at.Next)+1))}
+		if of.LagRecords > 0 {
+			of.Lag = max(0, now.Sub(p.oldest(i)))
+		}
+		out.Partitions = append(out.Partitions, of)
 	}
 	return out
+}
+
+// oldest is the time of the oldest record that the model does not have, as well as it is known: what was not read yet came after
+// the last that the model has, and after the log was read to its end.
+func (p *Projector) oldest(i int) events.Time {
+	switch at := p.applied[i]; {
+	case p.waiting[i] != 0:
+		return p.waiting[i]
+	case at.Time != 0:
+		return max(at.Time, p.read)
+	case p.read != 0:
+		return p.read
+	default:
+		return p.began
+	}
+}
+
+// suffer notes why the model cannot be used; nil means that it can.
+func (p *Projector) suffer(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble = ""
+	if err != nil {
+		p.trouble = err.Error()
+	}
 }
 
 // store makes a batch part of the model and lets the log forget what the model has.
@@ -247,8 +296,10 @@ func (p *Projector) store(ctx context.Context, b readmodel.Batch) error {
 		return err
 	}
 	p.known.add(b.Rows)
+	p.suffer(nil)
 	p.mu.Lock()
 	p.applied = b.Positions
+	clear(p.waiting)
 	p.mu.Unlock()
 	return p.hold(b.Positions)
 }

@@ -480,3 +480,38 @@ func TestARebuildIsWrittenInParts(t *testing.T) {
 		l.start(clocktest.Bubble())
 	})
 }
+
+// The lag is the age of what the model lacks: nothing while it has everything, however long ago that was.
+func TestLagIsTheAgeOfWhatTheModelLacks(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		lag := func() time.Duration {
+			stats := l.p.Stats()
+			return stats.Lag()
+		}
+		l.record(1, started())
+		pass(time.Second)
+		l.want("a model that has everything", lag().String(), "0s")
+		pass(time.Hour)
+		l.record(2, started())
+		if got := lag(); got > lookEvery {
+			t.Errorf("a record of now is %s old", got)
+		}
+		pass(time.Second)
+		var away atomic.Bool
+		away.Store(true)
+		l.model.fail = func() error {
+			if away.Load() {
+				return readmodel.ErrUnavailable
+			}
+			return nil
+		}
+		l.record(3, started())
+		pass(10 * time.Minute)
+		l.want("a store that is away", lag().String(), "10m0s")
+		l.want("trouble", l.p.Stats().Trouble, readmodel.ErrUnavailable.Error())
+		away.Store(false)
+		pass(time.Minute)
+		l.want("a store that is back", lag().String()+l.p.Stats().Trouble, "0s")
+	})
+}

@@ -36,6 +36,9 @@ const (
 //
 // A model that is [readmodel.Renewable] is also built anew beside itself when somebody asks for it.
 func (p *Projector) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.began = p.now()
+	p.mu.Unlock()
 	if model, ok := p.deps.Model.(readmodel.Renewable); ok {
 		ctx, cancel := context.WithCancel(ctx)
 		var renewing sync.WaitGroup
@@ -55,6 +58,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		case !errors.Is(err, readmodel.ErrUnavailable):
 			return err
 		}
+		p.suffer(err)
 		if p.now().Sub(began) > maxRetry {
 			delay = firstRetry
 		}
@@ -117,6 +121,7 @@ func (p *Projector) follow(ctx context.Context) (journal.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("positions of the read model: %w", err)
 	}
+	p.suffer(nil)
 	p.begin(at)
 	if err := p.catchUp(ctx); err != nil {
 		return nil, err
@@ -146,6 +151,13 @@ func (p *Projector) last(ctx context.Context, out Output) error {
 
 func (p *Projector) now() events.Time { return events.TimeOf(p.deps.Clock.Now()) }
 
+// readAll notes that the log has no more now.
+func (p *Projector) readAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read = p.now()
+}
+
 func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
 	timer := p.deps.Clock.NewTimer(p.options.Delay)
 	defer timer.Stop()
@@ -154,6 +166,9 @@ func (p *Projector) loop(ctx context.Context, reader journal.Reader) error {
 		records, err := reader.TryNext(recordsPerTurn)
 		if err != nil {
 			return fmt.Errorf("follow the log: %w", err)
+		}
+		if len(records) == 0 {
+			p.readAll()
 		}
 		out := p.Turn(Input{Now: p.now(), Records: records, Hurry: hurry && len(records) == 0})
 		for out.Write {
@@ -215,6 +230,7 @@ func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() erro
 		if err == nil || errors.Is(err, readmodel.ErrDamaged) || errors.Is(err, journal.ErrClosed) || ctx.Err() != nil {
 			return err
 		}
+		p.suffer(err)
 		p.deps.Logger.LogAttrs(ctx, slog.LevelError, "read model cannot be written", slog.Any("error", err), slog.Duration("retry_after", delay))
 		timer.Reset(delay)
 		select {

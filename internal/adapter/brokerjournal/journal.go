@@ -169,6 +169,17 @@ func (j *Journal) Bounds(id events.Partition) (first, last events.Seq) {
 	return p.first, p.state.Seq()
 }
 
+// Halted returns why nothing of a partition is read any more, such as a loss or a contradiction in its log; nil while it is read.
+func (j *Journal) Halted(id events.Partition) error {
+	p := j.partitions[id]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if errors.Is(p.err, journal.ErrClosed) {
+		return nil
+	}
+	return p.err
+}
+
 // Send hands a command to the commands log. done(nil) says that it is durable there.
 func (j *Journal) Send(command events.Envelope, done func(error)) error {
 	return j.senders[events.PartitionOf(command.Namespace, command.WorkflowID, len(j.senders))].send(command, done)
