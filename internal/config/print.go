@@ -28,7 +28,7 @@ func (c Server) YAML(origins Origins) string {
 	var text strings.Builder
 	v := reflect.ValueOf(c)
 	for i, name := range Settings() {
-		value := ""
+		var value string
 		switch field := v.Field(i).Interface().(type) {
 		case string:
 			value = strconv.Quote(withoutSecrets(field))

@@ -88,7 +88,7 @@ func (d *Door) Listen(ctx context.Context, setting, address string) (net.Listene
 	if err := d.Check(setting, listener); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	if rule := d.rules(); Beyond(address) && !(rule.TLS && rule.Tokens) {
+	if rule := d.rules(); Beyond(address) && (!rule.TLS || !rule.Tokens) {
 		d.log.Warn("INSECURE: anybody who reaches this address can read and change everything (insecure_open_bind)",
 			slog.String("setting", setting), slog.String("address", listener.Addr().String()), slog.Bool("tls", rule.TLS), slog.Bool("tokens", rule.Tokens))
 	}

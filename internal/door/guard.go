@@ -78,12 +78,12 @@ func (d *Door) Admit(authorization, peer string) (Pass, error) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return Pass{}, g.refuse(&g.counts.Wrong, peer, "the header Authorization does not begin with Bearer: send 'Authorization: Bearer TOKEN'")
 	}
-	pass := Pass{hash: sha256.Sum256([]byte(strings.TrimSpace(secret)))}
-	found := false
-	if pass.Name, found = tokens.find(pass.hash); !found {
+	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
+	name, found := tokens.find(hash)
+	if !found {
 		return Pass{}, g.refuse(&g.counts.Wrong, peer, "the server does not know the token that came with the request: use one that is in its tokens file now")
 	}
-	return pass, nil
+	return Pass{Name: name, hash: hash}, nil
 }
 
 // Hold ends something when its pass is no longer good: end is called at most once, from another goroutine, and must not block.

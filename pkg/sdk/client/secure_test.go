@@ -96,7 +96,7 @@ func TestWrongSecurityIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestOptionsFromTheEnvironment(t *testing.T) {
+func TestOptionsFromTheEnvironment(t *testing.T) { //nolint:paralleltest // it sets the environment
 	for _, c := range []struct{ tls, ca, token, want string }{
 		{"", "", "", "clear"},
 		{"false", "", "", "clear"},
