@@ -8,15 +8,20 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/internal/brokerlog/fold"
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
 // maxWaiting is at how many commands that wait for their owner no more are read from the log.
 const maxWaiting = 4_096
+
+// gatherMost is how long commands gather at most before a step.
+const gatherMost = 5 * time.Millisecond
 
 // errReleased ends an ownership on its owner's own wish.
 var errReleased = errors.New("it was released")
@@ -36,6 +41,9 @@ type owner struct {
 	// committing is set while a step is on its way, moving when the ownership is to end after it, announced when the other
 	// processes were told of it.
 	committing, moving, announced bool
+
+	handled int           // commands of the last step, and
+	took    time.Duration // how long that was on its way; both of the caller's goroutine
 
 	ready chan struct{} // has a value when a command may wait
 	room  chan struct{} // has a value when the queue may be below maxWaiting
@@ -207,20 +215,33 @@ func (o *owner) ID() events.OwnerID { return o.writer.ID() }
 // Last returns the last record of the epochs before.
 func (o *owner) Last() events.Seq { return o.last }
 
-// Wait waits for a command.
+// Wait waits for a command. When the last step handled several, it waits until as many have come again, for half as long as that
+// step was on its way: where much is under way, fewer and larger messages make everybody quicker.
 func (o *owner) Wait(ctx context.Context) error {
-	for {
+	var gathering clock.Timer
+	var over <-chan time.Time
+	defer func() {
+		if gathering != nil {
+			gathering.Stop()
+		}
+	}()
+	for wanted := o.handled; ; {
 		o.partition.mu.Lock()
-		err, waiting := o.err, len(o.queue) > o.taken
+		err, waiting := o.err, len(o.queue)-o.taken
 		o.partition.mu.Unlock()
 		switch {
 		case err != nil:
 			return o.lost(err)
-		case waiting:
+		case waiting >= max(wanted, 1):
 			return nil
+		case waiting > 0 && over == nil:
+			gathering = o.partition.journal.options.Clock.NewTimer(min(o.took/2, gatherMost))
+			over = gathering.C()
 		}
 		select {
 		case <-o.ready:
+		case <-over:
+			return nil
 		case <-o.ctx.Done():
 		case <-ctx.Done():
 			return ctx.Err()
@@ -252,10 +273,12 @@ func (o *owner) Commit(ctx context.Context, step journal.Step) error {
 	if len(frames) == 0 {
 		return nil
 	}
+	began := o.partition.journal.options.Clock.Boot()
 	for _, frame := range frames {
 		o.append(frame)
 	}
 	err = o.await(ctx, func() bool { return o.writer.Confirmed() >= last })
+	o.handled, o.took = step.Consumed, o.partition.journal.options.Clock.Boot()-began
 	o.partition.mu.Lock()
 	defer o.partition.mu.Unlock()
 	o.committing = false

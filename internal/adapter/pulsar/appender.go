@@ -11,7 +11,16 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/continuo-dev/continuo/internal/brokerlog"
+	"github.com/continuo-dev/continuo/internal/clock"
 	"github.com/continuo-dev/continuo/pkg/events"
+)
+
+const (
+	// never is a time in which the client does not send a batch by itself: it would look for one with a timer for each producer,
+	// a thousand times a second to be as quick, also when nothing is to be done.
+	never = 1000 * time.Hour
+	// gatherMost is how long messages gather at most: for others like them, and while those before them are on their way.
+	gatherMost = 5 * time.Millisecond
 )
 
 // maxPendingBytes bounds what one appender has on its way; a single message may be larger.
@@ -24,6 +33,7 @@ type appender struct {
 	topic    brokerlog.Topic
 	p        events.Partition
 	producer pulsar.Producer
+	unsent   chan struct{} // has a value when the client may have a message that it keeps for a batch; nil: it keeps none
 	room     chan struct{} // has a value when something has left
 	over     chan struct{} // closed by Close
 
@@ -32,6 +42,7 @@ type appender struct {
 	count    int
 	bytes    int
 	closed   bool
+	kept     int           // by the client for a batch, since the last flush
 	failures int           // decided since the line was last searched for them
 	decided  chan struct{} // has a value when something is decided
 }
@@ -48,18 +59,34 @@ func (l *Log) Appender(ctx context.Context, t brokerlog.Topic, p events.Partitio
 	if err := l.usable(t, p); err != nil {
 		return nil, err
 	}
-	// A frame is one message of many records; commands are many and small.
-	producer, err := l.producer(ctx, t, p, t == brokerlog.Commands)
+	// What is appended to the inbox is put together before, and what is appended to presence is alone.
+	batching := t == brokerlog.Commands || t == brokerlog.Events
+	producer, err := l.producer(ctx, t, p, batching)
 	if err != nil {
 		return nil, err
 	}
-	a := &appender{log: l, topic: t, p: p, producer: producer, room: make(chan struct{}, 1), over: make(chan struct{}), decided: make(chan struct{}, 1)}
-	if !l.own(a) {
+	a := newAppender(l, t, p, producer, batching)
+	if a == nil {
 		producer.Close()
 		return nil, fmt.Errorf("appender for %s: %w", l.topicName(t, p), brokerlog.ErrClosed)
 	}
-	l.spawn(a.tell)
 	return a, nil
+}
+
+// newAppender begins to work with a producer; it returns nil when the log is closed.
+func newAppender(l *Log, t brokerlog.Topic, p events.Partition, producer pulsar.Producer, batching bool) *appender {
+	a := &appender{log: l, topic: t, p: p, producer: producer, room: make(chan struct{}, 1), over: make(chan struct{}), decided: make(chan struct{}, 1)}
+	if batching {
+		a.unsent = make(chan struct{}, 1)
+	}
+	if !l.own(a) {
+		return nil
+	}
+	l.spawn(a.tell)
+	if batching {
+		l.spawn(a.flush)
+	}
+	return a
 }
 
 // producer makes one of the client's, which knows no context.
@@ -70,7 +97,7 @@ func (l *Log) producer(ctx context.Context, t brokerlog.Topic, p events.Partitio
 		// More than this package lets through.
 		MaxPendingMessages:      2*l.options.MaxPending + 16,
 		DisableBatching:         !batching,
-		BatchingMaxPublishDelay: time.Millisecond,
+		BatchingMaxPublishDelay: never, // flush does
 		BatchingMaxMessages:     1000,
 		BackOffPolicyFunc:       newReconnect,
 	}
@@ -129,6 +156,67 @@ func (a *appender) Append(ctx context.Context, body []byte, done func(error)) {
 		}
 		a.decide(item, err)
 	})
+	if a.unsent != nil {
+		a.mu.Lock()
+		a.kept++
+		a.mu.Unlock()
+		wake(a.unsent)
+	}
+}
+
+// flush has the client send what it keeps: together with what comes until those before have arrived, and when these were
+// several, until as many have come again, for half as long as they took. So a message that is alone waits for nobody, and the
+// busier the broker is, the fewer and larger batches it gets.
+func (a *appender) flush() {
+	ctx, cancel := a.log.bound(context.Background())
+	defer cancel()
+	timer := a.log.options.Clock.NewTimer(gatherMost)
+	defer timer.Stop()
+	sent, took := 1, time.Duration(0)
+	for {
+		select {
+		case <-a.unsent:
+		case <-a.over:
+			return
+		}
+		sent = a.gather(sent, timer, min(took/2, gatherMost))
+		began := a.log.options.Clock.Boot()
+		arrived := make(chan struct{})
+		a.log.spawn(func() {
+			defer close(arrived)
+			_ = a.producer.FlushWithCtx(ctx) // each message has its outcome
+		})
+		timer.Reset(gatherMost)
+		select {
+		case <-arrived:
+		case <-timer.C():
+		case <-a.over:
+			return
+		}
+		took = a.log.options.Clock.Boot() - began
+	}
+}
+
+// gather waits until the client keeps so many messages, but not for longer than told, and returns how many it keeps.
+func (a *appender) gather(wanted int, timer clock.Timer, most time.Duration) int {
+	timer.Reset(most)
+	for {
+		a.mu.Lock()
+		kept := a.kept
+		if kept >= wanted || wanted < 2 || most == 0 {
+			a.kept = 0
+			a.mu.Unlock()
+			return kept
+		}
+		a.mu.Unlock()
+		select {
+		case <-a.unsent:
+		case <-timer.C():
+			most = 0
+		case <-a.over:
+			return kept
+		}
+	}
 }
 
 // admit waits for room. The item is in the line afterwards, also when the answer is an error, unless the appender is closed.
