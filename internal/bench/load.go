@@ -34,8 +34,8 @@ func sequence(ctx context.Context, l *lab) error {
 	r := l.result
 	r.set("task_p50_ms", r.P50Ms/10)
 	r.set("task_p99_ms", r.P99Ms/10)
-	// Nothing else is under way, so what a task more appends is waited for.
-	ten := 10 * r.appends()
+	// Nothing else is under way, so what a task more appends is waited for. Of the inbox only deliveries are.
+	ten := 10 * r.inSeries(l.before, l.after)
 	const singles = 20
 	before, err := l.usage(ctx)
 	if err != nil {
@@ -52,13 +52,32 @@ func sequence(ctx context.Context, l *lab) error {
 	}
 	var one Result
 	one.account(before, after, singles)
-	r.set("appends_in_series", (ten-one.appends())/9)
+	r.set("appends_in_series", (ten-one.inSeries(before, after))/9)
 	return nil
 }
 
-// appends is how often the broker stored something for a unit.
-func (r *Result) appends() float64 {
-	return r.Parts["appends_commands"] + r.Parts["appends_events"] + r.Parts["appends_inbox"]
+// idle measures what the processes use when there is nothing to do.
+func idle(ctx context.Context, l *lab) (err error) {
+	if !sleep(ctx, l.options.Warmup) {
+		return context.Cause(ctx)
+	}
+	if l.before, err = l.usage(ctx); err != nil {
+		return err
+	}
+	finish := l.profile(ctx)
+	if !sleep(ctx, l.options.Duration) {
+		return errors.Join(context.Cause(ctx), finish())
+	}
+	if l.after, err = l.usage(ctx); err != nil {
+		return errors.Join(err, finish())
+	}
+	l.result.account(l.before, l.after, max(int(l.after.at.Sub(l.before.at).Seconds()), 1))
+	return finish()
+}
+
+// inSeries is how often a unit waited for the broker between two moments in which nothing else was under way.
+func (r *Result) inSeries(before, after usage) float64 {
+	return r.Parts["appends_commands"] + r.Parts["appends_events"] + (after.deliveries-before.deliveries)/r.Units
 }
 
 // Phases of a load.

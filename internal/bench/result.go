@@ -14,8 +14,8 @@ type Result struct {
 	// and empty for the embedded suite. Setting is a word about the broker's.
 	Shape   string `json:"shape,omitempty"`
 	Setting string `json:"setting,omitempty"`
-	Unit     string `json:"unit"`
-	Repeat   int    `json:"repeat"`
+	Unit    string `json:"unit"`
+	Repeat  int    `json:"repeat"`
 	// Inflight is how many operations were open at a time.
 	Inflight float64 `json:"inflight"`
 	// Seconds is the measured time, without the warm-up; Units what was done in it.

@@ -24,9 +24,10 @@ type usage struct {
 	heap                   float64 // of the server, in use
 	syncs, records, bytes  float64
 	disk                   int64
-	busy, all              float64 // clock ticks of the machine's processors
+	busy, all              float64                  // clock ticks of the machine's processors
 	parts                  map[string]time.Duration // of processor, by process of a suite
 	topics                 map[brokerlog.Topic]appended
+	deliveries             float64 // of a suite's scheduler
 }
 
 // usage reads what has been used until now. What is not known is 0.
@@ -59,6 +60,11 @@ func (l *lab) usage(ctx context.Context) (usage, error) {
 		return l.inside(u), nil
 	}
 	if l.suite != nil {
+		metrics, err := l.metrics(ctx)
+		if err != nil {
+			return u, err
+		}
+		u.deliveries = metrics["continuo_scheduler_deliveries_total"]
 		return l.suite.usage(ctx, u)
 	}
 	metrics, err := l.metrics(ctx)

@@ -18,7 +18,7 @@ type workload struct {
 	kills bool
 	// shapes are where it makes sense.
 	shapes shapes
-	run   func(ctx context.Context, l *lab) error
+	run    func(ctx context.Context, l *lab) error
 }
 
 // shapes tells where a workload is measured.
@@ -50,6 +50,7 @@ func workloads() []workload {
 		{name: "engine", unit: "steps", inflight: 256, alone: true, run: inProcess, shapes: embeddedOnly},
 		{name: "hotrun", unit: "signals", inflight: 1, run: hotrun, shapes: embeddedOnly},
 		{name: "recover", unit: "events", inflight: 256, kills: true, run: recovery, shapes: embeddedOnly},
+		{name: "idle", unit: "seconds", inflight: 1, run: idle, shapes: brokerOnly},
 		{name: "takeover", unit: "take-overs", inflight: 256, kills: true, run: takeover, shapes: brokerOnly},
 		{name: "project", unit: "events", inflight: 64, run: project, shapes: brokerOnly},
 	}

@@ -1,10 +1,11 @@
 // Command withservers runs a program beside a real Pulsar and the real engine of ClickHouse, which it starts and ends:
 //
-//	go run ./internal/testserver/withservers [-stock] program [argument ...]
+//	go run ./internal/testserver/withservers [-stock] [-set name=value ...] program [argument ...]
 //
 // {pulsar}, {admin} and {clickhouse} in arguments become the URLs of the broker, of its web service, and of the read store. The
 // broker syncs its journal before it acknowledges. It is set up to answer at once, as docs/operations recommends, or, with
-// -stock, to wait for more to sync together and to look for new messages every 10 ms, as Pulsar comes.
+// -stock, to wait for more to sync together and to look for new messages every 10 ms, as Pulsar comes; -set changes one setting of
+// its.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,18 +31,29 @@ var stock = map[string]string{
 }
 
 func main() {
+	settings := map[string]string{}
 	asItComes := flag.Bool("stock", false, "leave the broker's waiting times as Pulsar comes with them")
+	flag.Func("set", "a setting of the broker, `name=value`", func(text string) error {
+		name, value, ok := strings.Cut(text, "=")
+		if settings[name] = value; !ok {
+			return errors.New("want name=value")
+		}
+		return nil
+	})
 	flag.Parse()
+	if *asItComes {
+		maps.Copy(settings, stock)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *asItComes, flag.Args()); err != nil {
+	if err := run(ctx, settings, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "withservers:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, asItComes bool, command []string) (err error) {
+func run(ctx context.Context, settings map[string]string, command []string) (err error) {
 	if len(command) == 0 {
 		return errors.New("name the program to run beside the servers")
 	}
@@ -54,10 +67,7 @@ func run(ctx context.Context, asItComes bool, command []string) (err error) {
 		err = errors.Join(err, os.Mkdir(path, 0o700))
 		return path
 	}
-	o := pulsar.Options{Dir: in("pulsar"), Peak: true, HeapMB: 384, DirectMB: 384}
-	if asItComes {
-		o.Config = stock
-	}
+	o := pulsar.Options{Dir: in("pulsar"), Peak: true, HeapMB: 384, DirectMB: 384, Config: settings}
 	read := in("clickhouse")
 	if err != nil {
 		return err
