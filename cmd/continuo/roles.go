@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
 	"github.com/continuo-dev/continuo/internal/bench"
 	"github.com/continuo-dev/continuo/internal/cluster"
+	"github.com/continuo-dev/continuo/internal/compose"
 	"github.com/continuo-dev/continuo/internal/config"
 )
 
@@ -75,7 +75,7 @@ func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cl
 	shareProcessors()
 	log := newLogger(a, settings)
 	o := cluster.Options{
-		Roles: roles, Name: processName(), Cluster: settings.Cluster, CacheDir: settings.Cache, HTTPAddr: settings.HTTPAddr, GRPCAddr: settings.GRPCAddr,
+		Roles: roles, Name: compose.ProcessName(), Cluster: settings.Cluster, CacheDir: settings.Cache, HTTPAddr: settings.HTTPAddr, GRPCAddr: settings.GRPCAddr,
 		RetentionHistory: settings.RetentionHistory, MaxPayloadBytes: settings.MaxPayloadBytes, DrainTimeout: settings.DrainTimeout, Version: versionText(), Logger: log,
 	}
 	if err := settings.ValidateCluster(o.Has(cluster.Gateway) || o.Has(cluster.Projector)); err != nil {
@@ -136,13 +136,4 @@ func joined(roles []cluster.Role) string {
 		names[i] = string(r)
 	}
 	return strings.Join(names, ",")
-}
-
-// processName tells this process apart for people.
-func processName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }

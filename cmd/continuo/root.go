@@ -41,7 +41,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(append(newRoles(a), newPulsar(a), newReadModel(a))...)
+	root.AddCommand(append(newRoles(a), newPulsar(a), newReadModel(a), newAdmin(a))...)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

@@ -75,34 +75,16 @@ func (p *Process) engineHealth() gateway.Component {
 	return c
 }
 
-// owners returns who says that he works on which partition.
-func (p *Process) owners() map[events.Partition]string {
-	owners := map[events.Partition]string{}
-	for _, m := range p.members {
-		_, all := m.Everybody()
-		for _, member := range all {
-			if member.Role != string(Engine) {
-				continue
-			}
-			for _, id := range member.Works {
-				owners[id] = member.Name
-			}
-		}
-		break // each of them hears everybody
-	}
-	return owners
-}
-
 // logHealth tells which partitions nobody owns, and which are halted. Another process would say the same, so this one stays ready,
 // unless nothing at all goes on.
 func (p *Process) logHealth() gateway.Component {
-	n, owners, now := p.journal.Partitions(), p.owners(), p.clock.Now()
-	var halted, unowned []events.Partition
+	n, owners, now := p.journal.Partitions(), p.works(Engine), p.clock.Now()
+	var stopped, orphans []events.Partition
 	reason := ""
 	p.watch.mu.Lock()
 	for id := range events.Partition(n) {
 		if err := p.journal.Halted(id); err != nil {
-			halted, reason = append(halted, id), err.Error()
+			stopped, reason = append(stopped, id), err.Error()
 		}
 		since, known := p.watch.orphan[id]
 		switch _, owned := owners[id]; {
@@ -111,18 +93,18 @@ func (p *Process) logHealth() gateway.Component {
 		case !known:
 			p.watch.orphan[id] = now
 		case now.Sub(since) > ownerless*cmp.Or(p.options.AnnounceEvery, membership.DefaultEvery):
-			unowned = append(unowned, id)
+			orphans = append(orphans, id)
 		}
 	}
 	p.watch.mu.Unlock()
 	c := gateway.Component{Name: "log", Ready: true, Detail: fmt.Sprintf("%d partitions are followed", n)}
 	switch {
-	case len(halted) > 0:
-		c.Degraded, c.Detail = true, listed(halted)+" halted: "+reason
-	case len(unowned) > 0:
-		c.Degraded, c.Detail = true, listed(unowned)+" no owner: is an engine running?"
+	case len(stopped) > 0:
+		c.Degraded, c.Detail = true, listed(stopped)+" halted: "+reason
+	case len(orphans) > 0:
+		c.Degraded, c.Detail = true, listed(orphans)+" no owner: is an engine running?"
 	}
-	if p.options.Has(Gateway) && len(halted)+len(unowned) >= n {
+	if p.options.Has(Gateway) && len(stopped)+len(orphans) >= n {
 		c.Ready = false
 	}
 	return c

@@ -119,6 +119,7 @@ func (p *Process) addGateway() error {
 			}
 			return nil
 		},
+		Cluster: p.clusterState,
 	}, gateway.Options{
 		GRPC: p.grpc, HTTP: p.http, Door: p.options.Door, Version: p.options.Version, Build: compose.Revision(), CommandsLogged: p.journal.Features().CommandsLogged,
 		MaxPayloadBytes: int(p.options.MaxPayloadBytes), DrainTimeout: p.options.DrainTimeout,

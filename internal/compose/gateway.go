@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -38,6 +40,15 @@ func Backlog(schedule *scheduler.Scheduler) []gateway.QueueBacklog {
 		}
 	}
 	return out
+}
+
+// ProcessName tells this process apart for people.
+func ProcessName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // Revision is the version-control revision of this binary, empty if Go did not record it.

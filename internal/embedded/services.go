@@ -54,6 +54,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 		Clock: now, Log: o.Log.With(slog.String("service", "gateway")), Metrics: registry,
 		Health:  func() []gateway.Component { return health(s.store, own, schedule, project) },
 		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) },
+		Cluster: func(context.Context) (gateway.ClusterState, error) { return clusterState(log, own) },
 	}, gateway.Options{
 		GRPC: s.grpc, HTTP: s.http, Door: o.Door, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,
 		MaxPayloadBytes: int(o.MaxPayloadBytes), DrainTimeout: o.DrainTimeout,

@@ -28,6 +28,8 @@ type Health struct {
 	Owner events.OwnerID
 	// Applied is the newest durable record that memory includes.
 	Applied events.Seq
+	// Checkpoint is the first record that recovery would read.
+	Checkpoint events.Seq
 	// Turned is when the last turn ended; zero when none has. A quiet partition has one at least each minute.
 	Turned time.Time
 	// Reason says why the partition does not run; "" while it does.

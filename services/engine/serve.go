@@ -133,7 +133,7 @@ func (e *Engine) commit(ctx context.Context, p *partition, owner journal.Owner, 
 	}
 	e.report(p.id, func(h *Health) {
 		h.State, h.Reason = Running, ""
-		h.Epoch, h.Owner, h.Applied, h.Turned = p.epoch, p.owner, p.seq, e.deps.Clock.Now()
+		h.Epoch, h.Owner, h.Applied, h.Checkpoint, h.Turned = p.epoch, p.owner, p.seq, p.checkpoint, e.deps.Clock.Now()
 	})
 	return nil
 }

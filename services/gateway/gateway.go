@@ -31,7 +31,7 @@ import (
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
 )
 
-// Deps are the ports and tools of a gateway. All are needed except Health and Backlog.
+// Deps are the ports and tools of a gateway. All are needed except Health, Backlog and Cluster.
 type Deps struct {
 	Sender   journal.Sender
 	Follower journal.Follower
@@ -48,6 +48,8 @@ type Deps struct {
 	Health func() []Component
 	// Backlog tells what waits in the queues; nil means unknown.
 	Backlog func() []QueueBacklog
+	// Cluster tells who owns the partitions; nil means unknown.
+	Cluster func(ctx context.Context) (ClusterState, error)
 }
 
 // Component is a part of the process as health shows it.
@@ -60,6 +62,28 @@ type Component struct {
 	Degraded bool
 	// Detail says in plain words why it is not ready, or how it is.
 	Detail string
+}
+
+// ClusterState is what the process knows of the partitions of the log and of the processes that work on them. Lags are counted by
+// the gateway.
+type ClusterState struct {
+	// Scheduler and Projector name the processes that work; "" means that none is known.
+	Scheduler, Projector string
+	Partitions           []PartitionState
+	// Saved is how far the scheduler's index is stored.
+	Saved []journal.Position
+}
+
+// PartitionState is what is known of a partition.
+type PartitionState struct {
+	Partition events.Partition
+	// Owner names the process; "" means that none is known.
+	Owner string
+	Epoch uint64
+	// State is running, starting, paused, stopped, unowned or halted; Reason says why it is not running.
+	State, Reason string
+	// Checkpoint is the first record that a new owner would read; 0 means that it is not known.
+	Checkpoint events.Seq
 }
 
 // QueueBacklog is what waits for workers in one queue.

@@ -64,8 +64,8 @@ func TestTwoGatewaysCannotShareMetrics(t *testing.T) {
 
 func TestEveryRouteIsKnown(t *testing.T) {
 	t.Parallel()
-	if len(routes) != 16 {
-		t.Errorf("%d routes, want one for each of the 16 methods", len(routes))
+	if len(routes) != 17 {
+		t.Errorf("%d routes, want one for each of the 17 methods", len(routes))
 	}
 	if r, ok := routeOf("POST", "/v1/workflows/{workflow_id=*}/signals/{name=*}"); !ok || r.name != "SignalWorkflow" || !r.hasBody {
 		t.Errorf("signal: %+v %v", r, ok)

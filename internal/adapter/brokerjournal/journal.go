@@ -169,6 +169,14 @@ func (j *Journal) Bounds(id events.Partition) (first, last events.Seq) {
 	return p.first, p.state.Seq()
 }
 
+// Epoch returns the newest epoch of a partition that this process has read back, and who opened it.
+func (j *Journal) Epoch(id events.Partition) (uint64, events.OwnerID) {
+	p := j.partitions[id]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.Epoch()
+}
+
 // Halted returns why nothing of a partition is read any more, such as a loss or a contradiction in its log; nil while it is read.
 func (j *Journal) Halted(id events.Partition) error {
 	p := j.partitions[id]

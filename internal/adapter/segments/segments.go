@@ -139,6 +139,15 @@ func (s *Store) Close() error {
 // rises.
 func (s *Store) RunStore() runstore.Store { return rowsPort{s} }
 
+// Checkpoint returns the Next of the newest checkpoint that any process has written of a partition; 0 when there is none.
+func (s *Store) Checkpoint(ctx context.Context, p events.Partition) (events.Seq, error) {
+	all, err := s.manifests(ctx, p)
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	return all[len(all)-1].next, nil
+}
+
 // Archive returns the histories; it is an [archive.Lister] too. Append and Forget are for the owner, and durable with the next
 // write of rows that has a checkpoint.
 func (s *Store) Archive() archive.Archive { return archivePort{s} }

@@ -2628,6 +2628,289 @@ func (x *WorkerInfo) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+type ListPartitionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartitionsRequest) Reset() {
+	*x = ListPartitionsRequest{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartitionsRequest) ProtoMessage() {}
+
+func (x *ListPartitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartitionsRequest.ProtoReflect.Descriptor instead.
+func (*ListPartitionsRequest) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{34}
+}
+
+type ListPartitionsResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Partitions []*PartitionInfo       `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// The processes whose scheduler and projector work now, as host/process id; empty while none is heard of.
+	Scheduler     string `protobuf:"bytes,2,opt,name=scheduler,proto3" json:"scheduler,omitempty"`
+	Projector     string `protobuf:"bytes,3,opt,name=projector,proto3" json:"projector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartitionsResponse) Reset() {
+	*x = ListPartitionsResponse{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartitionsResponse) ProtoMessage() {}
+
+func (x *ListPartitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartitionsResponse.ProtoReflect.Descriptor instead.
+func (*ListPartitionsResponse) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListPartitionsResponse) GetPartitions() []*PartitionInfo {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *ListPartitionsResponse) GetScheduler() string {
+	if x != nil {
+		return x.Scheduler
+	}
+	return ""
+}
+
+func (x *ListPartitionsResponse) GetProjector() string {
+	if x != nil {
+		return x.Projector
+	}
+	return ""
+}
+
+type PartitionInfo struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Partition int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The process whose engine owns the partition, as host/process id; empty while none is heard of.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Of the newest ownership; each new one has a higher epoch.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// running, starting, paused, stopped, unowned or halted.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it does not run; empty while it does.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The first record that can be read, and the last one.
+	FirstSeq uint64 `protobuf:"varint,6,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	LastSeq  uint64 `protobuf:"varint,7,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// How far readers are: the scheduler by its stored index, the projector by the read model, and the engine's newest checkpoint, from
+	// which a new owner goes on. Absent while that is not known.
+	Scheduler     *PartitionReader `protobuf:"bytes,8,opt,name=scheduler,proto3" json:"scheduler,omitempty"`
+	Projector     *PartitionReader `protobuf:"bytes,9,opt,name=projector,proto3" json:"projector,omitempty"`
+	Checkpoint    *PartitionReader `protobuf:"bytes,10,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionInfo) Reset() {
+	*x = PartitionInfo{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionInfo) ProtoMessage() {}
+
+func (x *PartitionInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionInfo.ProtoReflect.Descriptor instead.
+func (*PartitionInfo) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PartitionInfo) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *PartitionInfo) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PartitionInfo) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PartitionInfo) GetFirstSeq() uint64 {
+	if x != nil {
+		return x.FirstSeq
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetLastSeq() uint64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetScheduler() *PartitionReader {
+	if x != nil {
+		return x.Scheduler
+	}
+	return nil
+}
+
+func (x *PartitionInfo) GetProjector() *PartitionReader {
+	if x != nil {
+		return x.Projector
+	}
+	return nil
+}
+
+func (x *PartitionInfo) GetCheckpoint() *PartitionReader {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+type PartitionReader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first record that is not included.
+	Next uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	// How many records are not included.
+	LagRecords uint64 `protobuf:"varint,2,opt,name=lag_records,json=lagRecords,proto3" json:"lag_records,omitempty"`
+	// How old the oldest of them is; zero when there is none, absent when it could not be read.
+	Lag           *durationpb.Duration `protobuf:"bytes,3,opt,name=lag,proto3" json:"lag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PartitionReader) Reset() {
+	*x = PartitionReader{}
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionReader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionReader) ProtoMessage() {}
+
+func (x *PartitionReader) ProtoReflect() protoreflect.Message {
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionReader.ProtoReflect.Descriptor instead.
+func (*PartitionReader) Descriptor() ([]byte, []int) {
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *PartitionReader) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *PartitionReader) GetLagRecords() uint64 {
+	if x != nil {
+		return x.LagRecords
+	}
+	return 0
+}
+
+func (x *PartitionReader) GetLag() *durationpb.Duration {
+	if x != nil {
+		return x.Lag
+	}
+	return nil
+}
+
 type ListQueuesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2636,7 +2919,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2931,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[34]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2944,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{34}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{38}
 }
 
 type ListQueuesResponse struct {
@@ -2673,7 +2956,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2968,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[35]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2981,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{35}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*QueueInfo {
@@ -2722,7 +3005,7 @@ type QueueInfo struct {
 
 func (x *QueueInfo) Reset() {
 	*x = QueueInfo{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +3017,7 @@ func (x *QueueInfo) String() string {
 func (*QueueInfo) ProtoMessage() {}
 
 func (x *QueueInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[36]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +3030,7 @@ func (x *QueueInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueInfo.ProtoReflect.Descriptor instead.
 func (*QueueInfo) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{36}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *QueueInfo) GetQueue() string {
@@ -2800,7 +3083,7 @@ type GetServerRequest struct {
 
 func (x *GetServerRequest) Reset() {
 	*x = GetServerRequest{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +3095,7 @@ func (x *GetServerRequest) String() string {
 func (*GetServerRequest) ProtoMessage() {}
 
 func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[37]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +3108,7 @@ func (x *GetServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerRequest.ProtoReflect.Descriptor instead.
 func (*GetServerRequest) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{37}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{41}
 }
 
 type GetServerResponse struct {
@@ -2843,7 +3126,7 @@ type GetServerResponse struct {
 
 func (x *GetServerResponse) Reset() {
 	*x = GetServerResponse{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +3138,7 @@ func (x *GetServerResponse) String() string {
 func (*GetServerResponse) ProtoMessage() {}
 
 func (x *GetServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[38]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +3151,7 @@ func (x *GetServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerResponse.ProtoReflect.Descriptor instead.
 func (*GetServerResponse) Descriptor() ([]byte, []int) {
-	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{38}
+	return file_continuo_api_v1_workflow_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetServerResponse) GetVersion() string {
@@ -2924,7 +3207,7 @@ type CountWorkflowsResponse_Group struct {
 
 func (x *CountWorkflowsResponse_Group) Reset() {
 	*x = CountWorkflowsResponse_Group{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3219,7 @@ func (x *CountWorkflowsResponse_Group) String() string {
 func (*CountWorkflowsResponse_Group) ProtoMessage() {}
 
 func (x *CountWorkflowsResponse_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[39]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3280,7 @@ type GetTaskStatsResponse_Row struct {
 
 func (x *GetTaskStatsResponse_Row) Reset() {
 	*x = GetTaskStatsResponse_Row{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3292,7 @@ func (x *GetTaskStatsResponse_Row) String() string {
 func (*GetTaskStatsResponse_Row) ProtoMessage() {}
 
 func (x *GetTaskStatsResponse_Row) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[40]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3406,7 @@ type GetTopErrorsResponse_Row struct {
 
 func (x *GetTopErrorsResponse_Row) Reset() {
 	*x = GetTopErrorsResponse_Row{}
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3418,7 @@ func (x *GetTopErrorsResponse_Row) String() string {
 func (*GetTopErrorsResponse_Row) ProtoMessage() {}
 
 func (x *GetTopErrorsResponse_Row) ProtoReflect() protoreflect.Message {
-	mi := &file_continuo_api_v1_workflow_proto_msgTypes[41]
+	mi := &file_continuo_api_v1_workflow_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3765,33 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\rrunning_tasks\x18\n" +
 	" \x01(\x05R\frunningTasks\x12/\n" +
 	"\x13running_activations\x18\v \x01(\x05R\x12runningActivations\x120\n" +
-	"\x05since\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x13\n" +
+	"\x05since\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x17\n" +
+	"\x15ListPartitionsRequest\"\x94\x01\n" +
+	"\x16ListPartitionsResponse\x12>\n" +
+	"\n" +
+	"partitions\x18\x01 \x03(\v2\x1e.continuo.api.v1.PartitionInfoR\n" +
+	"partitions\x12\x1c\n" +
+	"\tscheduler\x18\x02 \x01(\tR\tscheduler\x12\x1c\n" +
+	"\tprojector\x18\x03 \x01(\tR\tprojector\"\x81\x03\n" +
+	"\rPartitionInfo\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tfirst_seq\x18\x06 \x01(\x04R\bfirstSeq\x12\x19\n" +
+	"\blast_seq\x18\a \x01(\x04R\alastSeq\x12>\n" +
+	"\tscheduler\x18\b \x01(\v2 .continuo.api.v1.PartitionReaderR\tscheduler\x12>\n" +
+	"\tprojector\x18\t \x01(\v2 .continuo.api.v1.PartitionReaderR\tprojector\x12@\n" +
+	"\n" +
+	"checkpoint\x18\n" +
+	" \x01(\v2 .continuo.api.v1.PartitionReaderR\n" +
+	"checkpoint\"s\n" +
+	"\x0fPartitionReader\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x1f\n" +
+	"\vlag_records\x18\x02 \x01(\x04R\n" +
+	"lagRecords\x12+\n" +
+	"\x03lag\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03lag\"\x13\n" +
 	"\x11ListQueuesRequest\"H\n" +
 	"\x12ListQueuesResponse\x122\n" +
 	"\x06queues\x18\x01 \x03(\v2\x1a.continuo.api.v1.QueueInfoR\x06queues\"\xed\x01\n" +
@@ -3502,7 +3811,7 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"partitions\x12*\n" +
 	"\x11max_payload_bytes\x18\x04 \x01(\x03R\x0fmaxPayloadBytes\x12!\n" +
 	"\fmin_protocol\x18\x05 \x01(\x05R\vminProtocol\x12!\n" +
-	"\fmax_protocol\x18\x06 \x01(\x05R\vmaxProtocol2\xa9\x10\n" +
+	"\fmax_protocol\x18\x06 \x01(\x05R\vmaxProtocol2\xa4\x11\n" +
 	"\x0fWorkflowService\x12x\n" +
 	"\rStartWorkflow\x12%.continuo.api.v1.StartWorkflowRequest\x1a&.continuo.api.v1.StartWorkflowResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/workflows\x12\x98\x01\n" +
 	"\x0eSignalWorkflow\x12&.continuo.api.v1.SignalWorkflowRequest\x1a'.continuo.api.v1.SignalWorkflowResponse\"5\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/workflows/{workflow_id}/signals/{name}\x12\x90\x01\n" +
@@ -3521,7 +3830,8 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\vListWorkers\x12#.continuo.api.v1.ListWorkersRequest\x1a$.continuo.api.v1.ListWorkersResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/workers\x12i\n" +
 	"\n" +
 	"ListQueues\x12\".continuo.api.v1.ListQueuesRequest\x1a#.continuo.api.v1.ListQueuesResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/queues\x12f\n" +
+	"/v1/queues\x12y\n" +
+	"\x0eListPartitions\x12&.continuo.api.v1.ListPartitionsRequest\x1a'.continuo.api.v1.ListPartitionsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/partitions\x12f\n" +
 	"\tGetServer\x12!.continuo.api.v1.GetServerRequest\x1a\".continuo.api.v1.GetServerResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/serverB\xbe\x01\n" +
 	"\x13com.continuo.api.v1B\rWorkflowProtoP\x01Z:github.com/continuo-dev/continuo/gen/continuo/api/v1;apiv1\xa2\x02\x03CAX\xaa\x02\x0fContinuo.Api.V1\xca\x02\x0fContinuo\\Api\\V1\xe2\x02\x1bContinuo\\Api\\V1\\GPBMetadata\xea\x02\x11Continuo::Api::V1b\x06proto3"
@@ -3538,7 +3848,7 @@ func file_continuo_api_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_continuo_api_v1_workflow_proto_rawDescData
 }
 
-var file_continuo_api_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_continuo_api_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_continuo_api_v1_workflow_proto_goTypes = []any{
 	(*StartWorkflowRequest)(nil),         // 0: continuo.api.v1.StartWorkflowRequest
 	(*StartWorkflowResponse)(nil),        // 1: continuo.api.v1.StartWorkflowResponse
@@ -3574,136 +3884,147 @@ var file_continuo_api_v1_workflow_proto_goTypes = []any{
 	(*ListWorkersRequest)(nil),           // 31: continuo.api.v1.ListWorkersRequest
 	(*ListWorkersResponse)(nil),          // 32: continuo.api.v1.ListWorkersResponse
 	(*WorkerInfo)(nil),                   // 33: continuo.api.v1.WorkerInfo
-	(*ListQueuesRequest)(nil),            // 34: continuo.api.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),           // 35: continuo.api.v1.ListQueuesResponse
-	(*QueueInfo)(nil),                    // 36: continuo.api.v1.QueueInfo
-	(*GetServerRequest)(nil),             // 37: continuo.api.v1.GetServerRequest
-	(*GetServerResponse)(nil),            // 38: continuo.api.v1.GetServerResponse
-	(*CountWorkflowsResponse_Group)(nil), // 39: continuo.api.v1.CountWorkflowsResponse.Group
-	(*GetTaskStatsResponse_Row)(nil),     // 40: continuo.api.v1.GetTaskStatsResponse.Row
-	(*GetTopErrorsResponse_Row)(nil),     // 41: continuo.api.v1.GetTopErrorsResponse.Row
-	(*Payload)(nil),                      // 42: continuo.api.v1.Payload
-	(IDPolicy)(0),                        // 43: continuo.api.v1.IDPolicy
-	(*durationpb.Duration)(nil),          // 44: google.protobuf.Duration
-	(*Outcome)(nil),                      // 45: continuo.api.v1.Outcome
-	(*Token)(nil),                        // 46: continuo.api.v1.Token
-	(*Watermark)(nil),                    // 47: continuo.api.v1.Watermark
-	(Status)(0),                          // 48: continuo.api.v1.Status
-	(*timestamppb.Timestamp)(nil),        // 49: google.protobuf.Timestamp
-	(*Failure)(nil),                      // 50: continuo.api.v1.Failure
+	(*ListPartitionsRequest)(nil),        // 34: continuo.api.v1.ListPartitionsRequest
+	(*ListPartitionsResponse)(nil),       // 35: continuo.api.v1.ListPartitionsResponse
+	(*PartitionInfo)(nil),                // 36: continuo.api.v1.PartitionInfo
+	(*PartitionReader)(nil),              // 37: continuo.api.v1.PartitionReader
+	(*ListQueuesRequest)(nil),            // 38: continuo.api.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),           // 39: continuo.api.v1.ListQueuesResponse
+	(*QueueInfo)(nil),                    // 40: continuo.api.v1.QueueInfo
+	(*GetServerRequest)(nil),             // 41: continuo.api.v1.GetServerRequest
+	(*GetServerResponse)(nil),            // 42: continuo.api.v1.GetServerResponse
+	(*CountWorkflowsResponse_Group)(nil), // 43: continuo.api.v1.CountWorkflowsResponse.Group
+	(*GetTaskStatsResponse_Row)(nil),     // 44: continuo.api.v1.GetTaskStatsResponse.Row
+	(*GetTopErrorsResponse_Row)(nil),     // 45: continuo.api.v1.GetTopErrorsResponse.Row
+	(*Payload)(nil),                      // 46: continuo.api.v1.Payload
+	(IDPolicy)(0),                        // 47: continuo.api.v1.IDPolicy
+	(*durationpb.Duration)(nil),          // 48: google.protobuf.Duration
+	(*Outcome)(nil),                      // 49: continuo.api.v1.Outcome
+	(*Token)(nil),                        // 50: continuo.api.v1.Token
+	(*Watermark)(nil),                    // 51: continuo.api.v1.Watermark
+	(Status)(0),                          // 52: continuo.api.v1.Status
+	(*timestamppb.Timestamp)(nil),        // 53: google.protobuf.Timestamp
+	(*Failure)(nil),                      // 54: continuo.api.v1.Failure
 }
 var file_continuo_api_v1_workflow_proto_depIdxs = []int32{
-	42, // 0: continuo.api.v1.StartWorkflowRequest.input:type_name -> continuo.api.v1.Payload
-	43, // 1: continuo.api.v1.StartWorkflowRequest.id_policy:type_name -> continuo.api.v1.IDPolicy
-	44, // 2: continuo.api.v1.StartWorkflowRequest.run_timeout:type_name -> google.protobuf.Duration
-	44, // 3: continuo.api.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
-	45, // 4: continuo.api.v1.StartWorkflowResponse.outcome:type_name -> continuo.api.v1.Outcome
-	46, // 5: continuo.api.v1.StartWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	42, // 6: continuo.api.v1.SignalWorkflowRequest.input:type_name -> continuo.api.v1.Payload
-	46, // 7: continuo.api.v1.SignalWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	46, // 8: continuo.api.v1.CancelWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	46, // 9: continuo.api.v1.TerminateWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	46, // 10: continuo.api.v1.ReleaseWorkflowResponse.token:type_name -> continuo.api.v1.Token
-	44, // 11: continuo.api.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
-	45, // 12: continuo.api.v1.GetResultResponse.outcome:type_name -> continuo.api.v1.Outcome
-	46, // 13: continuo.api.v1.DescribeWorkflowRequest.wait_for:type_name -> continuo.api.v1.Token
+	46, // 0: continuo.api.v1.StartWorkflowRequest.input:type_name -> continuo.api.v1.Payload
+	47, // 1: continuo.api.v1.StartWorkflowRequest.id_policy:type_name -> continuo.api.v1.IDPolicy
+	48, // 2: continuo.api.v1.StartWorkflowRequest.run_timeout:type_name -> google.protobuf.Duration
+	48, // 3: continuo.api.v1.StartWorkflowRequest.wait:type_name -> google.protobuf.Duration
+	49, // 4: continuo.api.v1.StartWorkflowResponse.outcome:type_name -> continuo.api.v1.Outcome
+	50, // 5: continuo.api.v1.StartWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	46, // 6: continuo.api.v1.SignalWorkflowRequest.input:type_name -> continuo.api.v1.Payload
+	50, // 7: continuo.api.v1.SignalWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	50, // 8: continuo.api.v1.CancelWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	50, // 9: continuo.api.v1.TerminateWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	50, // 10: continuo.api.v1.ReleaseWorkflowResponse.token:type_name -> continuo.api.v1.Token
+	48, // 11: continuo.api.v1.GetResultRequest.wait:type_name -> google.protobuf.Duration
+	49, // 12: continuo.api.v1.GetResultResponse.outcome:type_name -> continuo.api.v1.Outcome
+	50, // 13: continuo.api.v1.DescribeWorkflowRequest.wait_for:type_name -> continuo.api.v1.Token
 	14, // 14: continuo.api.v1.DescribeWorkflowResponse.info:type_name -> continuo.api.v1.WorkflowInfo
 	15, // 15: continuo.api.v1.DescribeWorkflowResponse.tasks:type_name -> continuo.api.v1.PendingTask
 	16, // 16: continuo.api.v1.DescribeWorkflowResponse.timers:type_name -> continuo.api.v1.PendingTimer
 	17, // 17: continuo.api.v1.DescribeWorkflowResponse.signals:type_name -> continuo.api.v1.PendingSignal
 	18, // 18: continuo.api.v1.DescribeWorkflowResponse.activation:type_name -> continuo.api.v1.PendingActivation
-	47, // 19: continuo.api.v1.DescribeWorkflowResponse.watermark:type_name -> continuo.api.v1.Watermark
-	48, // 20: continuo.api.v1.WorkflowInfo.status:type_name -> continuo.api.v1.Status
-	49, // 21: continuo.api.v1.WorkflowInfo.started:type_name -> google.protobuf.Timestamp
-	49, // 22: continuo.api.v1.WorkflowInfo.ended:type_name -> google.protobuf.Timestamp
-	49, // 23: continuo.api.v1.WorkflowInfo.cancel_requested:type_name -> google.protobuf.Timestamp
-	50, // 24: continuo.api.v1.WorkflowInfo.failure:type_name -> continuo.api.v1.Failure
-	42, // 25: continuo.api.v1.WorkflowInfo.result:type_name -> continuo.api.v1.Payload
-	49, // 26: continuo.api.v1.PendingTask.scheduled:type_name -> google.protobuf.Timestamp
-	49, // 27: continuo.api.v1.PendingTask.next_attempt:type_name -> google.protobuf.Timestamp
-	50, // 28: continuo.api.v1.PendingTask.last_failure:type_name -> continuo.api.v1.Failure
-	49, // 29: continuo.api.v1.PendingTimer.due:type_name -> google.protobuf.Timestamp
-	50, // 30: continuo.api.v1.PendingTimer.last_failure:type_name -> continuo.api.v1.Failure
-	49, // 31: continuo.api.v1.PendingActivation.since:type_name -> google.protobuf.Timestamp
-	49, // 32: continuo.api.v1.PendingActivation.not_before:type_name -> google.protobuf.Timestamp
-	50, // 33: continuo.api.v1.PendingActivation.last_failure:type_name -> continuo.api.v1.Failure
-	48, // 34: continuo.api.v1.ListWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
-	49, // 35: continuo.api.v1.ListWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
-	49, // 36: continuo.api.v1.ListWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
-	46, // 37: continuo.api.v1.ListWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
+	51, // 19: continuo.api.v1.DescribeWorkflowResponse.watermark:type_name -> continuo.api.v1.Watermark
+	52, // 20: continuo.api.v1.WorkflowInfo.status:type_name -> continuo.api.v1.Status
+	53, // 21: continuo.api.v1.WorkflowInfo.started:type_name -> google.protobuf.Timestamp
+	53, // 22: continuo.api.v1.WorkflowInfo.ended:type_name -> google.protobuf.Timestamp
+	53, // 23: continuo.api.v1.WorkflowInfo.cancel_requested:type_name -> google.protobuf.Timestamp
+	54, // 24: continuo.api.v1.WorkflowInfo.failure:type_name -> continuo.api.v1.Failure
+	46, // 25: continuo.api.v1.WorkflowInfo.result:type_name -> continuo.api.v1.Payload
+	53, // 26: continuo.api.v1.PendingTask.scheduled:type_name -> google.protobuf.Timestamp
+	53, // 27: continuo.api.v1.PendingTask.next_attempt:type_name -> google.protobuf.Timestamp
+	54, // 28: continuo.api.v1.PendingTask.last_failure:type_name -> continuo.api.v1.Failure
+	53, // 29: continuo.api.v1.PendingTimer.due:type_name -> google.protobuf.Timestamp
+	54, // 30: continuo.api.v1.PendingTimer.last_failure:type_name -> continuo.api.v1.Failure
+	53, // 31: continuo.api.v1.PendingActivation.since:type_name -> google.protobuf.Timestamp
+	53, // 32: continuo.api.v1.PendingActivation.not_before:type_name -> google.protobuf.Timestamp
+	54, // 33: continuo.api.v1.PendingActivation.last_failure:type_name -> continuo.api.v1.Failure
+	52, // 34: continuo.api.v1.ListWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
+	53, // 35: continuo.api.v1.ListWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
+	53, // 36: continuo.api.v1.ListWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
+	50, // 37: continuo.api.v1.ListWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
 	14, // 38: continuo.api.v1.ListWorkflowsResponse.workflows:type_name -> continuo.api.v1.WorkflowInfo
-	47, // 39: continuo.api.v1.ListWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	48, // 40: continuo.api.v1.CountWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
-	49, // 41: continuo.api.v1.CountWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
-	49, // 42: continuo.api.v1.CountWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
-	46, // 43: continuo.api.v1.CountWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
-	39, // 44: continuo.api.v1.CountWorkflowsResponse.groups:type_name -> continuo.api.v1.CountWorkflowsResponse.Group
-	47, // 45: continuo.api.v1.CountWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	49, // 46: continuo.api.v1.GetTaskStatsRequest.from:type_name -> google.protobuf.Timestamp
-	49, // 47: continuo.api.v1.GetTaskStatsRequest.to:type_name -> google.protobuf.Timestamp
-	44, // 48: continuo.api.v1.GetTaskStatsRequest.every:type_name -> google.protobuf.Duration
-	46, // 49: continuo.api.v1.GetTaskStatsRequest.wait_for:type_name -> continuo.api.v1.Token
-	40, // 50: continuo.api.v1.GetTaskStatsResponse.rows:type_name -> continuo.api.v1.GetTaskStatsResponse.Row
-	47, // 51: continuo.api.v1.GetTaskStatsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	49, // 52: continuo.api.v1.GetTopErrorsRequest.from:type_name -> google.protobuf.Timestamp
-	49, // 53: continuo.api.v1.GetTopErrorsRequest.to:type_name -> google.protobuf.Timestamp
-	46, // 54: continuo.api.v1.GetTopErrorsRequest.wait_for:type_name -> continuo.api.v1.Token
-	41, // 55: continuo.api.v1.GetTopErrorsResponse.rows:type_name -> continuo.api.v1.GetTopErrorsResponse.Row
-	47, // 56: continuo.api.v1.GetTopErrorsResponse.watermark:type_name -> continuo.api.v1.Watermark
-	44, // 57: continuo.api.v1.GetHistoryRequest.wait:type_name -> google.protobuf.Duration
-	42, // 58: continuo.api.v1.GetHistoryResponse.history:type_name -> continuo.api.v1.Payload
-	46, // 59: continuo.api.v1.GetViewRequest.wait_for:type_name -> continuo.api.v1.Token
-	42, // 60: continuo.api.v1.GetViewResponse.value:type_name -> continuo.api.v1.Payload
-	49, // 61: continuo.api.v1.GetViewResponse.updated:type_name -> google.protobuf.Timestamp
-	47, // 62: continuo.api.v1.GetViewResponse.watermark:type_name -> continuo.api.v1.Watermark
+	51, // 39: continuo.api.v1.ListWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	52, // 40: continuo.api.v1.CountWorkflowsRequest.statuses:type_name -> continuo.api.v1.Status
+	53, // 41: continuo.api.v1.CountWorkflowsRequest.started_from:type_name -> google.protobuf.Timestamp
+	53, // 42: continuo.api.v1.CountWorkflowsRequest.started_to:type_name -> google.protobuf.Timestamp
+	50, // 43: continuo.api.v1.CountWorkflowsRequest.wait_for:type_name -> continuo.api.v1.Token
+	43, // 44: continuo.api.v1.CountWorkflowsResponse.groups:type_name -> continuo.api.v1.CountWorkflowsResponse.Group
+	51, // 45: continuo.api.v1.CountWorkflowsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	53, // 46: continuo.api.v1.GetTaskStatsRequest.from:type_name -> google.protobuf.Timestamp
+	53, // 47: continuo.api.v1.GetTaskStatsRequest.to:type_name -> google.protobuf.Timestamp
+	48, // 48: continuo.api.v1.GetTaskStatsRequest.every:type_name -> google.protobuf.Duration
+	50, // 49: continuo.api.v1.GetTaskStatsRequest.wait_for:type_name -> continuo.api.v1.Token
+	44, // 50: continuo.api.v1.GetTaskStatsResponse.rows:type_name -> continuo.api.v1.GetTaskStatsResponse.Row
+	51, // 51: continuo.api.v1.GetTaskStatsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	53, // 52: continuo.api.v1.GetTopErrorsRequest.from:type_name -> google.protobuf.Timestamp
+	53, // 53: continuo.api.v1.GetTopErrorsRequest.to:type_name -> google.protobuf.Timestamp
+	50, // 54: continuo.api.v1.GetTopErrorsRequest.wait_for:type_name -> continuo.api.v1.Token
+	45, // 55: continuo.api.v1.GetTopErrorsResponse.rows:type_name -> continuo.api.v1.GetTopErrorsResponse.Row
+	51, // 56: continuo.api.v1.GetTopErrorsResponse.watermark:type_name -> continuo.api.v1.Watermark
+	48, // 57: continuo.api.v1.GetHistoryRequest.wait:type_name -> google.protobuf.Duration
+	46, // 58: continuo.api.v1.GetHistoryResponse.history:type_name -> continuo.api.v1.Payload
+	50, // 59: continuo.api.v1.GetViewRequest.wait_for:type_name -> continuo.api.v1.Token
+	46, // 60: continuo.api.v1.GetViewResponse.value:type_name -> continuo.api.v1.Payload
+	53, // 61: continuo.api.v1.GetViewResponse.updated:type_name -> google.protobuf.Timestamp
+	51, // 62: continuo.api.v1.GetViewResponse.watermark:type_name -> continuo.api.v1.Watermark
 	33, // 63: continuo.api.v1.ListWorkersResponse.workers:type_name -> continuo.api.v1.WorkerInfo
-	49, // 64: continuo.api.v1.WorkerInfo.since:type_name -> google.protobuf.Timestamp
-	36, // 65: continuo.api.v1.ListQueuesResponse.queues:type_name -> continuo.api.v1.QueueInfo
-	48, // 66: continuo.api.v1.CountWorkflowsResponse.Group.status:type_name -> continuo.api.v1.Status
-	49, // 67: continuo.api.v1.GetTaskStatsResponse.Row.start:type_name -> google.protobuf.Timestamp
-	44, // 68: continuo.api.v1.GetTaskStatsResponse.Row.mean:type_name -> google.protobuf.Duration
-	44, // 69: continuo.api.v1.GetTaskStatsResponse.Row.p50:type_name -> google.protobuf.Duration
-	44, // 70: continuo.api.v1.GetTaskStatsResponse.Row.p95:type_name -> google.protobuf.Duration
-	44, // 71: continuo.api.v1.GetTaskStatsResponse.Row.p99:type_name -> google.protobuf.Duration
-	44, // 72: continuo.api.v1.GetTaskStatsResponse.Row.max:type_name -> google.protobuf.Duration
-	49, // 73: continuo.api.v1.GetTopErrorsResponse.Row.last:type_name -> google.protobuf.Timestamp
-	0,  // 74: continuo.api.v1.WorkflowService.StartWorkflow:input_type -> continuo.api.v1.StartWorkflowRequest
-	2,  // 75: continuo.api.v1.WorkflowService.SignalWorkflow:input_type -> continuo.api.v1.SignalWorkflowRequest
-	4,  // 76: continuo.api.v1.WorkflowService.CancelWorkflow:input_type -> continuo.api.v1.CancelWorkflowRequest
-	6,  // 77: continuo.api.v1.WorkflowService.TerminateWorkflow:input_type -> continuo.api.v1.TerminateWorkflowRequest
-	8,  // 78: continuo.api.v1.WorkflowService.ReleaseWorkflow:input_type -> continuo.api.v1.ReleaseWorkflowRequest
-	10, // 79: continuo.api.v1.WorkflowService.GetResult:input_type -> continuo.api.v1.GetResultRequest
-	12, // 80: continuo.api.v1.WorkflowService.DescribeWorkflow:input_type -> continuo.api.v1.DescribeWorkflowRequest
-	19, // 81: continuo.api.v1.WorkflowService.ListWorkflows:input_type -> continuo.api.v1.ListWorkflowsRequest
-	21, // 82: continuo.api.v1.WorkflowService.CountWorkflows:input_type -> continuo.api.v1.CountWorkflowsRequest
-	23, // 83: continuo.api.v1.WorkflowService.GetTaskStats:input_type -> continuo.api.v1.GetTaskStatsRequest
-	25, // 84: continuo.api.v1.WorkflowService.GetTopErrors:input_type -> continuo.api.v1.GetTopErrorsRequest
-	27, // 85: continuo.api.v1.WorkflowService.GetHistory:input_type -> continuo.api.v1.GetHistoryRequest
-	29, // 86: continuo.api.v1.WorkflowService.GetView:input_type -> continuo.api.v1.GetViewRequest
-	31, // 87: continuo.api.v1.WorkflowService.ListWorkers:input_type -> continuo.api.v1.ListWorkersRequest
-	34, // 88: continuo.api.v1.WorkflowService.ListQueues:input_type -> continuo.api.v1.ListQueuesRequest
-	37, // 89: continuo.api.v1.WorkflowService.GetServer:input_type -> continuo.api.v1.GetServerRequest
-	1,  // 90: continuo.api.v1.WorkflowService.StartWorkflow:output_type -> continuo.api.v1.StartWorkflowResponse
-	3,  // 91: continuo.api.v1.WorkflowService.SignalWorkflow:output_type -> continuo.api.v1.SignalWorkflowResponse
-	5,  // 92: continuo.api.v1.WorkflowService.CancelWorkflow:output_type -> continuo.api.v1.CancelWorkflowResponse
-	7,  // 93: continuo.api.v1.WorkflowService.TerminateWorkflow:output_type -> continuo.api.v1.TerminateWorkflowResponse
-	9,  // 94: continuo.api.v1.WorkflowService.ReleaseWorkflow:output_type -> continuo.api.v1.ReleaseWorkflowResponse
-	11, // 95: continuo.api.v1.WorkflowService.GetResult:output_type -> continuo.api.v1.GetResultResponse
-	13, // 96: continuo.api.v1.WorkflowService.DescribeWorkflow:output_type -> continuo.api.v1.DescribeWorkflowResponse
-	20, // 97: continuo.api.v1.WorkflowService.ListWorkflows:output_type -> continuo.api.v1.ListWorkflowsResponse
-	22, // 98: continuo.api.v1.WorkflowService.CountWorkflows:output_type -> continuo.api.v1.CountWorkflowsResponse
-	24, // 99: continuo.api.v1.WorkflowService.GetTaskStats:output_type -> continuo.api.v1.GetTaskStatsResponse
-	26, // 100: continuo.api.v1.WorkflowService.GetTopErrors:output_type -> continuo.api.v1.GetTopErrorsResponse
-	28, // 101: continuo.api.v1.WorkflowService.GetHistory:output_type -> continuo.api.v1.GetHistoryResponse
-	30, // 102: continuo.api.v1.WorkflowService.GetView:output_type -> continuo.api.v1.GetViewResponse
-	32, // 103: continuo.api.v1.WorkflowService.ListWorkers:output_type -> continuo.api.v1.ListWorkersResponse
-	35, // 104: continuo.api.v1.WorkflowService.ListQueues:output_type -> continuo.api.v1.ListQueuesResponse
-	38, // 105: continuo.api.v1.WorkflowService.GetServer:output_type -> continuo.api.v1.GetServerResponse
-	90, // [90:106] is the sub-list for method output_type
-	74, // [74:90] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	53, // 64: continuo.api.v1.WorkerInfo.since:type_name -> google.protobuf.Timestamp
+	36, // 65: continuo.api.v1.ListPartitionsResponse.partitions:type_name -> continuo.api.v1.PartitionInfo
+	37, // 66: continuo.api.v1.PartitionInfo.scheduler:type_name -> continuo.api.v1.PartitionReader
+	37, // 67: continuo.api.v1.PartitionInfo.projector:type_name -> continuo.api.v1.PartitionReader
+	37, // 68: continuo.api.v1.PartitionInfo.checkpoint:type_name -> continuo.api.v1.PartitionReader
+	48, // 69: continuo.api.v1.PartitionReader.lag:type_name -> google.protobuf.Duration
+	40, // 70: continuo.api.v1.ListQueuesResponse.queues:type_name -> continuo.api.v1.QueueInfo
+	52, // 71: continuo.api.v1.CountWorkflowsResponse.Group.status:type_name -> continuo.api.v1.Status
+	53, // 72: continuo.api.v1.GetTaskStatsResponse.Row.start:type_name -> google.protobuf.Timestamp
+	48, // 73: continuo.api.v1.GetTaskStatsResponse.Row.mean:type_name -> google.protobuf.Duration
+	48, // 74: continuo.api.v1.GetTaskStatsResponse.Row.p50:type_name -> google.protobuf.Duration
+	48, // 75: continuo.api.v1.GetTaskStatsResponse.Row.p95:type_name -> google.protobuf.Duration
+	48, // 76: continuo.api.v1.GetTaskStatsResponse.Row.p99:type_name -> google.protobuf.Duration
+	48, // 77: continuo.api.v1.GetTaskStatsResponse.Row.max:type_name -> google.protobuf.Duration
+	53, // 78: continuo.api.v1.GetTopErrorsResponse.Row.last:type_name -> google.protobuf.Timestamp
+	0,  // 79: continuo.api.v1.WorkflowService.StartWorkflow:input_type -> continuo.api.v1.StartWorkflowRequest
+	2,  // 80: continuo.api.v1.WorkflowService.SignalWorkflow:input_type -> continuo.api.v1.SignalWorkflowRequest
+	4,  // 81: continuo.api.v1.WorkflowService.CancelWorkflow:input_type -> continuo.api.v1.CancelWorkflowRequest
+	6,  // 82: continuo.api.v1.WorkflowService.TerminateWorkflow:input_type -> continuo.api.v1.TerminateWorkflowRequest
+	8,  // 83: continuo.api.v1.WorkflowService.ReleaseWorkflow:input_type -> continuo.api.v1.ReleaseWorkflowRequest
+	10, // 84: continuo.api.v1.WorkflowService.GetResult:input_type -> continuo.api.v1.GetResultRequest
+	12, // 85: continuo.api.v1.WorkflowService.DescribeWorkflow:input_type -> continuo.api.v1.DescribeWorkflowRequest
+	19, // 86: continuo.api.v1.WorkflowService.ListWorkflows:input_type -> continuo.api.v1.ListWorkflowsRequest
+	21, // 87: continuo.api.v1.WorkflowService.CountWorkflows:input_type -> continuo.api.v1.CountWorkflowsRequest
+	23, // 88: continuo.api.v1.WorkflowService.GetTaskStats:input_type -> continuo.api.v1.GetTaskStatsRequest
+	25, // 89: continuo.api.v1.WorkflowService.GetTopErrors:input_type -> continuo.api.v1.GetTopErrorsRequest
+	27, // 90: continuo.api.v1.WorkflowService.GetHistory:input_type -> continuo.api.v1.GetHistoryRequest
+	29, // 91: continuo.api.v1.WorkflowService.GetView:input_type -> continuo.api.v1.GetViewRequest
+	31, // 92: continuo.api.v1.WorkflowService.ListWorkers:input_type -> continuo.api.v1.ListWorkersRequest
+	38, // 93: continuo.api.v1.WorkflowService.ListQueues:input_type -> continuo.api.v1.ListQueuesRequest
+	34, // 94: continuo.api.v1.WorkflowService.ListPartitions:input_type -> continuo.api.v1.ListPartitionsRequest
+	41, // 95: continuo.api.v1.WorkflowService.GetServer:input_type -> continuo.api.v1.GetServerRequest
+	1,  // 96: continuo.api.v1.WorkflowService.StartWorkflow:output_type -> continuo.api.v1.StartWorkflowResponse
+	3,  // 97: continuo.api.v1.WorkflowService.SignalWorkflow:output_type -> continuo.api.v1.SignalWorkflowResponse
+	5,  // 98: continuo.api.v1.WorkflowService.CancelWorkflow:output_type -> continuo.api.v1.CancelWorkflowResponse
+	7,  // 99: continuo.api.v1.WorkflowService.TerminateWorkflow:output_type -> continuo.api.v1.TerminateWorkflowResponse
+	9,  // 100: continuo.api.v1.WorkflowService.ReleaseWorkflow:output_type -> continuo.api.v1.ReleaseWorkflowResponse
+	11, // 101: continuo.api.v1.WorkflowService.GetResult:output_type -> continuo.api.v1.GetResultResponse
+	13, // 102: continuo.api.v1.WorkflowService.DescribeWorkflow:output_type -> continuo.api.v1.DescribeWorkflowResponse
+	20, // 103: continuo.api.v1.WorkflowService.ListWorkflows:output_type -> continuo.api.v1.ListWorkflowsResponse
+	22, // 104: continuo.api.v1.WorkflowService.CountWorkflows:output_type -> continuo.api.v1.CountWorkflowsResponse
+	24, // 105: continuo.api.v1.WorkflowService.GetTaskStats:output_type -> continuo.api.v1.GetTaskStatsResponse
+	26, // 106: continuo.api.v1.WorkflowService.GetTopErrors:output_type -> continuo.api.v1.GetTopErrorsResponse
+	28, // 107: continuo.api.v1.WorkflowService.GetHistory:output_type -> continuo.api.v1.GetHistoryResponse
+	30, // 108: continuo.api.v1.WorkflowService.GetView:output_type -> continuo.api.v1.GetViewResponse
+	32, // 109: continuo.api.v1.WorkflowService.ListWorkers:output_type -> continuo.api.v1.ListWorkersResponse
+	39, // 110: continuo.api.v1.WorkflowService.ListQueues:output_type -> continuo.api.v1.ListQueuesResponse
+	35, // 111: continuo.api.v1.WorkflowService.ListPartitions:output_type -> continuo.api.v1.ListPartitionsResponse
+	42, // 112: continuo.api.v1.WorkflowService.GetServer:output_type -> continuo.api.v1.GetServerResponse
+	96, // [96:113] is the sub-list for method output_type
+	79, // [79:96] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_continuo_api_v1_workflow_proto_init() }
@@ -3718,7 +4039,7 @@ func file_continuo_api_v1_workflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_continuo_api_v1_workflow_proto_rawDesc), len(file_continuo_api_v1_workflow_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

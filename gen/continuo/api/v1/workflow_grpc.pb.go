@@ -34,6 +34,7 @@ const (
 	WorkflowService_GetView_FullMethodName           = "/continuo.api.v1.WorkflowService/GetView"
 	WorkflowService_ListWorkers_FullMethodName       = "/continuo.api.v1.WorkflowService/ListWorkers"
 	WorkflowService_ListQueues_FullMethodName        = "/continuo.api.v1.WorkflowService/ListQueues"
+	WorkflowService_ListPartitions_FullMethodName    = "/continuo.api.v1.WorkflowService/ListPartitions"
 	WorkflowService_GetServer_FullMethodName         = "/continuo.api.v1.WorkflowService/GetServer"
 )
 
@@ -75,6 +76,8 @@ type WorkflowServiceClient interface {
 	ListWorkers(ctx context.Context, in *ListWorkersRequest, opts ...grpc.CallOption) (*ListWorkersResponse, error)
 	// ListQueues lists the task queues known now, with their workers' free places and their backlog.
 	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
+	// ListPartitions tells of each partition of the log who owns it and how far its readers are.
+	ListPartitions(ctx context.Context, in *ListPartitionsRequest, opts ...grpc.CallOption) (*ListPartitionsResponse, error)
 	// GetServer tells the server's version, limits and protocol versions.
 	GetServer(ctx context.Context, in *GetServerRequest, opts ...grpc.CallOption) (*GetServerResponse, error)
 }
@@ -237,6 +240,16 @@ func (c *workflowServiceClient) ListQueues(ctx context.Context, in *ListQueuesRe
 	return out, nil
 }
 
+func (c *workflowServiceClient) ListPartitions(ctx context.Context, in *ListPartitionsRequest, opts ...grpc.CallOption) (*ListPartitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPartitionsResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_ListPartitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workflowServiceClient) GetServer(ctx context.Context, in *GetServerRequest, opts ...grpc.CallOption) (*GetServerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetServerResponse)
@@ -285,6 +298,8 @@ type WorkflowServiceServer interface {
 	ListWorkers(context.Context, *ListWorkersRequest) (*ListWorkersResponse, error)
 	// ListQueues lists the task queues known now, with their workers' free places and their backlog.
 	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
+	// ListPartitions tells of each partition of the log who owns it and how far its readers are.
+	ListPartitions(context.Context, *ListPartitionsRequest) (*ListPartitionsResponse, error)
 	// GetServer tells the server's version, limits and protocol versions.
 	GetServer(context.Context, *GetServerRequest) (*GetServerResponse, error)
 	mustEmbedUnimplementedWorkflowServiceServer()
@@ -341,6 +356,9 @@ func (UnimplementedWorkflowServiceServer) ListWorkers(context.Context, *ListWork
 }
 func (UnimplementedWorkflowServiceServer) ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQueues not implemented")
+}
+func (UnimplementedWorkflowServiceServer) ListPartitions(context.Context, *ListPartitionsRequest) (*ListPartitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPartitions not implemented")
 }
 func (UnimplementedWorkflowServiceServer) GetServer(context.Context, *GetServerRequest) (*GetServerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetServer not implemented")
@@ -636,6 +654,24 @@ func _WorkflowService_ListQueues_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkflowService_ListPartitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPartitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).ListPartitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_ListPartitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).ListPartitions(ctx, req.(*ListPartitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkflowService_GetServer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetServerRequest)
 	if err := dec(in); err != nil {
@@ -720,6 +756,10 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListQueues",
 			Handler:    _WorkflowService_ListQueues_Handler,
+		},
+		{
+			MethodName: "ListPartitions",
+			Handler:    _WorkflowService_ListPartitions_Handler,
 		},
 		{
 			MethodName: "GetServer",
