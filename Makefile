@@ -28,7 +28,7 @@ build: ## bin/continuo, static
 demo: ## monthly billing as separate processes, some of them killed, and the books compared
 	@go run ./examples/billing/demo
 
-demo-pulsar: testdeps ## the same over a real Pulsar and ClickHouse, two processes of each service; those are killed, too (4 minutes)
+demo-pulsar: testdeps ## the same over a real Pulsar and ClickHouse, two processes of each service; those are killed, too (2 to 4 minutes)
 	@go run ./examples/billing/demo --pulsar
 
 testdeps: ## real servers for tests, once, into ~/.cache/continuo: Pulsar (java, mvn), the engine of ClickHouse (npm)
