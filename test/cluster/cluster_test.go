@@ -31,6 +31,9 @@ import (
 
 var rounds = flag.Int("rounds", 1, "how often each process is killed")
 
+// All tests share the broker, each with a namespace of its own.
+func TestMain(m *testing.M) { os.Exit(pulsar.Main(m)) }
+
 // Clerk is the service that the workflows call.
 type Clerk interface {
 	File(ctx context.Context, text string) (string, error)
@@ -76,7 +79,7 @@ type suite struct {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	dir := t.TempDir()
-	s := &suite{dir: dir, broker: pulsar.Start(t, pulsar.Options{}), store: clickhouse.Start(t, clickhouse.Options{}), processes: map[string]*child.Server{}}
+	s := &suite{dir: dir, broker: pulsar.Shared(t), store: clickhouse.Start(t, clickhouse.Options{}), processes: map[string]*child.Server{}}
 	s.database = s.store.NewDatabase()
 	var err error
 	if s.binary, err = child.Build(t.Context(), dir, "./cmd/continuo"); err != nil {
@@ -84,7 +87,7 @@ func newSuite(t *testing.T) *suite {
 	}
 	s.shared = []string{
 		"--pulsar", s.broker.URL(), "--pulsar-admin", s.broker.AdminURL(), "--clickhouse", s.store.URL(s.database),
-		"--objects", filepath.Join(dir, "objects"), "--partitions", "8",
+		"--pulsar-namespace", strings.ToLower(t.Name()), "--objects", filepath.Join(dir, "objects"), "--partitions", "8",
 	}
 	t.Cleanup(func() {
 		for name, p := range s.processes {

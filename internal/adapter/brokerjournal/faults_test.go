@@ -485,15 +485,19 @@ func TestLargeStep(t *testing.T) {
 	}
 }
 
-// TestOtherCluster: a program of another cluster cannot own the log, and is told what to set.
+// TestOtherCluster: a program of another cluster cannot open the log, and is told what to set.
 func TestOtherCluster(t *testing.T) {
 	t.Parallel()
 	c := newCluster()
 	_, j := c.process(t, nil)
 	acquire(t, j).Release()
-	_, other := c.process(t, func(o *brokerjournal.Options) { o.Cluster = "other" })
-	if _, err := other.Acquire(bg(t), 0); !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), `"other"`) {
-		t.Errorf("Acquire: %v", err)
+	link := c.broker.Connect()
+	defer func() { _ = link.Close() }()
+	_, err := brokerjournal.Open(bg(t), brokerjournal.Options{
+		Log: link, Objects: &memory.Objects{}, Clock: clock.Real(), Logger: slog.New(slog.DiscardHandler), Cluster: "other",
+	})
+	if !errors.Is(err, fold.ErrForeign) || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("Open: %v", err)
 	}
 }
 

@@ -140,6 +140,9 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		if err := p.catchUp(ctx); err != nil {
 			return nil, errors.Join(err, j.Close())
 		}
+		if err := p.foreign(); err != nil {
+			return nil, errors.Join(err, j.Close())
+		}
 	}
 	j.all.Go(j.checkpoint)
 	return j, nil
@@ -205,6 +208,13 @@ func (j *Journal) Acquire(ctx context.Context, id events.Partition) (journal.Own
 // identity is what the log has to have been made as.
 func (j *Journal) identity() fold.Identity {
 	return fold.Identity{Cluster: j.options.Cluster, Partitions: uint16(j.options.Log.Partitions())}
+}
+
+// foreign says that the partition's log was made as another one.
+func (p *partition) foreign() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.Foreign(p.journal.identity())
 }
 
 // until returns a context that ends with ctx and with the journal.

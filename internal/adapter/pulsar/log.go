@@ -156,7 +156,7 @@ func (l *Log) explain(err error) error {
 	case errors.Is(err, brokerlog.ErrForbidden):
 		return fmt.Errorf("%w (%s)", err, identity)
 	default:
-		return fmt.Errorf("%w (is the broker there, and are its URL and the admin URL %s right?)", err, o.AdminURL)
+		return fmt.Errorf("%w (is the broker there, and are its URL (pulsar) and that of its web service (pulsar_admin), %s, right?)", err, o.AdminURL)
 	}
 }
 

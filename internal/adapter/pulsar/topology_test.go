@@ -131,7 +131,7 @@ func TestWrongAddresses(t *testing.T) {
 	}{
 		"no scheme":          {func(o *pulsar.Options) { o.URL = s.Addr }, []string{"broker URL", "want pulsar://host:6650"}},
 		"nobody there":       {func(o *pulsar.Options) { o.AdminURL = "http://127.0.0.1:1" }, []string{"http://127.0.0.1:1", "is the broker there"}},
-		"the broker's port":  {func(o *pulsar.Options) { o.AdminURL = "http://" + s.Addr }, []string{"admin URL"}},
+		"the broker's port":  {func(o *pulsar.Options) { o.AdminURL = "http://" + s.Addr }, []string{"pulsar_admin"}},
 		"the web's port":     {func(o *pulsar.Options) { o.URL = "pulsar://" + s.AdminAddr }, []string{"is the broker there"}},
 		"two identities":     {func(o *pulsar.Options) { o.Token, o.TokenFile = "a", "b" }, []string{"only one of them"}},
 		"a key alone":        {func(o *pulsar.Options) { o.TLS.KeyFile = "k" }, []string{"belong together"}},

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/continuo-dev/continuo/internal/mutant"
@@ -73,6 +74,16 @@ func (s *State) Partition() events.Partition { return s.partition }
 
 // Log returns what the log was opened as; zero before its first opening.
 func (s *State) Log() Identity { return s.log }
+
+// Foreign returns [ErrForeign] with the way out if the log was made as another one than a program is set to; nil for a log that
+// nobody has opened yet.
+func (s *State) Foreign(log Identity) error {
+	if s.epoch == 0 || log == s.log {
+		return nil
+	}
+	return fmt.Errorf("%w: it was made for cluster %q with %d partitions, and this program is set to cluster %q with %d: set these as they were, or use another namespace",
+		ErrForeign, s.log.Cluster, s.log.Partitions, log.Cluster, log.Partitions)
+}
 
 // Epoch returns the current epoch, 0 before the first, and its owner.
 func (s *State) Epoch() (uint64, events.OwnerID) { return s.epoch, s.owner }

@@ -118,9 +118,8 @@ func (w *Writer) Open(log Identity) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it opens once", ErrInactive)
 	case log.validate() != nil:
 		return nil, log.validate()
-	case w.state.epoch > 0 && log != w.state.log:
-		w.end(fmt.Errorf("%w: it was made for cluster %q with %d partitions, and this program is set to cluster %q with %d: set these as they were, or use another namespace",
-			ErrForeign, w.state.log.Cluster, w.state.log.Partitions, log.Cluster, log.Partitions))
+	case w.state.Foreign(log) != nil:
+		w.end(w.state.Foreign(log))
 		return nil, w.err
 	}
 	w.log, w.epoch = log, w.state.epoch+1
