@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -21,6 +23,8 @@ func newBench(a *app) *cobra.Command {
 		asJSON    bool
 		document  string
 		broker    bench.Broker
+		read      []string
+		as        string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench --workload NAME",
@@ -47,7 +51,12 @@ func newBench(a *app) *cobra.Command {
 			}
 			o.Progress = a.stderr
 			began := time.Now()
-			results, err := bench.Run(cmd.Context(), o)
+			var results []bench.Result
+			if len(read) > 0 {
+				results, err = readResults(read)
+			} else {
+				results, err = bench.Run(cmd.Context(), o)
+			}
 			if err := a.benchResults(results, asJSON); err != nil {
 				return err
 			}
@@ -55,7 +64,7 @@ func newBench(a *app) *cobra.Command {
 				return err
 			}
 			return bench.WriteDocument(cmd.Context(), document, bench.Origin{
-				Command: strings.Join(append([]string{"continuo"}, os.Args[1:]...), " "), Version: versionText(), At: began, Dir: o.Dir,
+				Command: cmp.Or(as, strings.Join(append([]string{"continuo"}, os.Args[1:]...), " ")), Version: versionText(), At: began, Dir: o.Dir,
 			}, results)
 		},
 	}
@@ -75,16 +84,37 @@ func newBench(a *app) *cobra.Command {
 	flags.StringVar(&broker.ClickHouse, "clickhouse", "", "with --pulsar: URL of the read store; each workload makes a database of its own there")
 	flags.BoolVar(&broker.Together, "together", false, "with --pulsar: all services in one process")
 	flags.IntVar(&broker.Partitions, "partitions", 0, "with --pulsar: partitions of the log (16)")
-	flags.StringVar(&broker.Setting, "setting", "", "with --pulsar: a word about how the broker is set up, for the tables")
+	flags.StringVar(&broker.Setting, "setting", "", "with --pulsar: a word about what is special in how broker and processes are set up, for the tables")
 	flags.IntVar(&o.Timers, "timers", 0, "timers of the workload timers (default 2,000)")
 	flags.IntVar(&o.Sleepers, "sleepers", 0, "runs of the workload sleepers (default 100,000)")
 	flags.IntVar(&o.Events, "events", 0, "events of the long run of hotrun, and of all runs of recover (default 1,000,000)")
 	flags.StringVar(&o.Profile, "profile", "", "directory for profiles of processor, allocations, locks and blocking of all processes; they cost speed")
+	flags.StringSliceVar(&read, "read", nil, "tell results that were written with --json instead of measuring; several files with commas")
+	flags.StringVar(&as, "as", "", "with --write: the command that the document names (default: this one)")
 	flags.StringVar(&document, "write", "", "Markdown document to write the results into")
 	flags.BoolVar(&asJSON, "json", false, "one JSON object a line for each workload")
 	offer(cmd, "workload", append([]string{"all"}, bench.Workloads()...))
 	cmd.AddCommand(newBenchWorker(a))
 	return cmd
+}
+
+// readResults reads what was written with --json.
+func readResults(files []string) ([]bench.Result, error) {
+	var results []bench.Result
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("results: %w", err)
+		}
+		for lines := json.NewDecoder(bytes.NewReader(text)); lines.More(); {
+			var r bench.Result
+			if err := lines.Decode(&r); err != nil {
+				return nil, fmt.Errorf("results in %s: %w", name, err)
+			}
+			results = append(results, r)
+		}
+	}
+	return results, nil
 }
 
 // benchResults prints what was measured, also when not everything could be.

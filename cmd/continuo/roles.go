@@ -72,7 +72,9 @@ func newRoles(a *app) []*cobra.Command {
 // runCluster runs services until ctx ends or one fails.
 func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cluster.Role) error {
 	keepHeapRoom()
-	shareProcessors()
+	if len(roles) > 1 { // nobody computes for long beside a service that is alone, and more threads cost 5 % of its speed
+		shareProcessors()
+	}
 	log := newLogger(a, settings)
 	o := cluster.Options{
 		Roles: roles, Name: compose.ProcessName(), Cluster: settings.Cluster, CacheDir: settings.Cache, HTTPAddr: settings.HTTPAddr, GRPCAddr: settings.GRPCAddr,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,58 @@ func TestTableHasARowForEachResult(t *testing.T) {
 	for _, part := range []string{"one-task", "2600", "≥ 2500", "signals", "not measured", "1 of 3 figures at their floor, 0 at their goal; 1 not measured as asked for"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("%q is missing in\n%s", part, out.String())
+		}
+	}
+}
+
+func TestResultsOverABroker(t *testing.T) {
+	t.Parallel()
+	measured := Result{
+		Workload: "seq10", Shape: overBroker, Broker: "Apache Pulsar 4.0.8, 16 partitions", Unit: "tasks", Inflight: 64, PerSecond: 1600, Repeat: 1,
+		ServerCPU: 0.5, WorkerCPU: 0.1, ClientCPU: 0.1, Parts: map[string]float64{"cpu_seconds_per_1000_clickhouse": 0.1, "cpu_seconds_per_1000_broker": 0.4, "appends_events": 0.75},
+	}
+	beside := measured
+	beside.Setting, beside.PerSecond = "stock broker", 900
+	want := []string{"seq10 tasks/s 1600 ≥ 1500 yes", "seq10 CPU s per 1,000 of all but the broker 0.800 ≤ 1.500 yes"}
+	var got []string
+	for _, v := range Judge([]Result{measured, beside}) {
+		got = append(got, strings.Join([]string{v.Name, v.What, v.Measured, v.Floor, v.AtFloor}, " "))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("verdicts %q", got)
+	}
+	path := filepath.Join(t.TempDir(), "speed.md")
+	for _, results := range [][]Result{{{Workload: "signals", PerSecond: 6001}}, {measured, beside}} {
+		if err := WriteDocument(t.Context(), path, Origin{At: time.Unix(0, 0)}, results); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"| signals | signals/s | 6001 |", "Apache Pulsar 4.0.8", "\n### Rates", "| seq10, stock broker | 64 | 900 |", "| seq10 | - | - | - | - | - | 0.100 | 0.400 | 0.100 | 0.100 |"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("%q is missing in\n%s", part, text)
+		}
+	}
+}
+
+func TestWorkloadsOfAShape(t *testing.T) {
+	t.Parallel()
+	broker := &Broker{Pulsar: "pulsar://127.0.0.1:6650", ClickHouse: "http://127.0.0.1:8123/x"}
+	for name, test := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"only embedded":     {Options{Workloads: []string{"sleepers"}, Broker: broker}, "not for this shape; use one-task, "},
+		"only over brokers": {Options{Workloads: []string{"takeover"}}, "not for this shape; use one-task, "},
+		"no read store":     {Options{Workloads: []string{"seq10"}, Broker: &Broker{Pulsar: "pulsar://h:1"}}, "--clickhouse"},
+		"no URL":            {Options{Workloads: []string{"seq10"}, Broker: &Broker{Pulsar: "h", ClickHouse: "http://h:1"}}, `"h" is no URL`},
+		"a running server":  {Options{Workloads: []string{"seq10"}, Addr: "h:1", Broker: broker}, "leave --addr out"},
+	} {
+		if _, err := Run(t.Context(), test.o); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import "fmt"
 // Verdict holds one figure of a result against what is asked of it.
 type Verdict struct {
 	Workload string `json:"workload"`
+	Name     string `json:"name"` // the workload, with what is special about the measurement
 	What     string `json:"what"`
 	Measured string `json:"measured"`
 	Floor    string `json:"floor"`
@@ -94,10 +95,13 @@ func quickDisk(r *Result) string {
 	return inflight(1)(r)
 }
 
-// Judge holds results against what is asked of them, in the order of the results.
+// Judge holds results against what is asked of them, in the order of the results. Those with a setting of their own are not.
 func Judge(results []Result) []Verdict {
 	var verdicts []Verdict
 	for _, r := range results {
+		if r.Setting != "" {
+			continue // told beside what was asked for
+		}
 		asked := targets()
 		if r.Shape != "" {
 			asked = brokerTargets()
@@ -118,7 +122,7 @@ func (t target) judge(r *Result) Verdict {
 	}
 	number := func(v float64) string { return fmt.Sprintf(t.format, v) }
 	value := t.figure(r)
-	v := Verdict{Workload: t.workload, What: t.what, Measured: number(value), Floor: sign + number(t.floor), Goal: sign + number(t.goal)}
+	v := Verdict{Workload: t.workload, Name: r.name(), What: t.what, Measured: number(value), Floor: sign + number(t.floor), Goal: sign + number(t.goal)}
 	reach := func(limit float64) string {
 		if value >= limit && !t.atMost || value <= limit && t.atMost {
 			return "yes"

@@ -48,6 +48,10 @@ func (l *lab) open(ctx context.Context, w workload) error {
 		if err := l.suite.start(ctx, l.suite.roles()...); err != nil {
 			return err
 		}
+		var err error
+		if l.result.Broker, err = l.suite.describe(ctx); err != nil {
+			return err
+		}
 		addr = l.suite.gateway().GRPCAddr
 	case addr == "":
 		if err := l.startServer(ctx); err != nil {

@@ -34,26 +34,38 @@ func sequence(ctx context.Context, l *lab) error {
 	r := l.result
 	r.set("task_p50_ms", r.P50Ms/10)
 	r.set("task_p99_ms", r.P99Ms/10)
-	// Nothing else is under way, so what a task more appends is waited for. Of the inbox only deliveries are.
-	ten := 10 * r.inSeries(l.before, l.after)
-	const singles = 20
-	before, err := l.usage(ctx)
+	ten, err := l.inSeries(ctx, seq10)
 	if err != nil {
 		return err
 	}
-	for range singles {
-		if _, err := oneTask.Run(ctx, l.client, text, l.queue); err != nil {
-			return err
+	one, err := l.inSeries(ctx, oneTask)
+	if err != nil {
+		return err
+	}
+	r.set("appends_in_series", (ten-one)/9)
+	return nil
+}
+
+// inSeries is how often a run of a workflow waits for the broker: nothing else is under way, so all that is appended is waited
+// for. Of the inbox only deliveries are.
+func (l *lab) inSeries(ctx context.Context, w flow.Workflow[string, string]) (float64, error) {
+	const count = 10
+	before, err := l.usage(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for range count {
+		if _, err := w.Run(ctx, l.client, text, l.queue); err != nil {
+			return 0, err
 		}
 	}
 	after, err := l.usage(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var one Result
-	one.account(before, after, singles)
-	r.set("appends_in_series", (ten-one.inSeries(before, after))/9)
-	return nil
+	var r Result
+	r.account(before, after, count)
+	return r.Parts["appends_commands"] + r.Parts["appends_events"] + (after.deliveries-before.deliveries)/count, nil
 }
 
 // idle measures what the processes use when there is nothing to do.

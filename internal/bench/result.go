@@ -11,9 +11,10 @@ import (
 type Result struct {
 	Workload string `json:"workload"`
 	// Shape is "broker" for services over a broker, each in a process of its own, "together" for all of them in one process,
-	// and empty for the embedded suite. Setting is a word about the broker's.
+	// and empty for the embedded suite. Setting is a word about what is special, Broker says what it is.
 	Shape   string `json:"shape,omitempty"`
 	Setting string `json:"setting,omitempty"`
+	Broker  string `json:"broker,omitempty"`
 	Unit    string `json:"unit"`
 	Repeat  int    `json:"repeat"`
 	// Inflight is how many operations were open at a time.
@@ -79,12 +80,16 @@ func (r *Result) set(name string, value float64) {
 	r.More[name] = value
 }
 
-// shape tells the shape and the broker's setting for people.
-func (r *Result) shape() string {
-	if r.Setting == "" {
-		return r.Shape
+// name tells people the workload, and what is special about the shape and the broker.
+func (r *Result) name() string {
+	name := r.Workload
+	if r.Shape == together && r.Setting == "" {
+		name += ", " + r.Shape
 	}
-	return r.Shape + ", " + r.Setting
+	if r.Setting != "" {
+		name += ", " + r.Setting
+	}
+	return name
 }
 
 // line tells the result in a few words.

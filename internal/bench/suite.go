@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/brokerlog"
 	"github.com/continuo-dev/continuo/internal/child"
 )
 
@@ -25,7 +27,7 @@ type Broker struct {
 	Together bool
 	// Partitions of the log; 0 means the suite's default.
 	Partitions int
-	// Setting is a word about how the broker is set up, for tables; empty means none.
+	// Setting is a word about what is special in how broker and processes are set up, for tables; empty means none.
 	Setting string
 }
 
@@ -156,6 +158,21 @@ func (m *member) restart(ctx context.Context) error {
 		return err
 	}
 	return m.Restart(ctx)
+}
+
+// describe says what the broker is.
+func (s *suite) describe(ctx context.Context) (string, error) {
+	version, err := s.admin(ctx, http.MethodGet, "/brokers/version")
+	if err != nil {
+		return "", err
+	}
+	var topic struct{ Partitions int }
+	path := "/persistent/" + tenant + "/" + s.name + "/" + string(brokerlog.Events) + "/partitions"
+	body, err := s.admin(ctx, http.MethodGet, path)
+	if err == nil {
+		err = json.Unmarshal(body, &topic)
+	}
+	return fmt.Sprintf("Apache Pulsar %s, %d partitions", version, topic.Partitions), err
 }
 
 // close ends the processes and deletes what they have made, as far as the servers allow.

@@ -22,7 +22,7 @@ func rates(results []Result) table {
 		"records/sync", "log B", "disk B",
 	}}
 	for _, r := range results {
-		t.add(r.Workload, number(r.Inflight, 0), number(r.PerSecond, 0), r.Unit, number(r.P50Ms, 2), number(r.P95Ms, 2), number(r.P99Ms, 2),
+		t.add(r.name(), number(r.Inflight, 0), number(r.PerSecond, 0), r.Unit, number(r.P50Ms, 2), number(r.P95Ms, 2), number(r.P99Ms, 2),
 			number(r.ServerCPU, 3), number(r.WorkerCPU, 3), number(r.ClientCPU, 3), number(r.RSS/1e6, 0), number(r.SyncsPerSecond, 0),
 			number(r.RecordsPerSync, 1), number(r.LogBytes, 0), number(r.DiskBytes, 0))
 	}
@@ -33,9 +33,9 @@ func rates(results []Result) table {
 func parts(results []Result) table {
 	cpu := []string{"engine", "scheduler", "projector", "gateway", "all", "clickhouse", "broker"}
 	topics := []string{"commands", "events", "inbox"}
-	t := table{head: slices.Concat([]string{"workload", "shape"}, cpu, []string{"workers", "client"})}
-	for i := range cpu {
-		t.head[2+i] = "CPU s/1000: " + cpu[i]
+	t := table{head: slices.Concat([]string{"workload"}, cpu, []string{"workers", "client"})}
+	for i := range t.head[1:] {
+		t.head[1+i] = "CPU s/1000: " + t.head[1+i]
 	}
 	for _, topic := range topics {
 		t.head = append(t.head, topic+" messages", topic+" appends", topic+" bytes")
@@ -44,7 +44,7 @@ func parts(results []Result) table {
 		if r.Parts == nil {
 			continue
 		}
-		row := []string{r.Workload, r.shape()}
+		row := []string{r.name()}
 		for _, name := range cpu {
 			row = append(row, number(r.Parts["cpu_seconds_per_1000_"+name], 3))
 		}
@@ -61,7 +61,7 @@ func parts(results []Result) table {
 func machine(results []Result) table {
 	t := table{head: []string{"the machine during", "raw appends/s", "units ÷ appends", "sync p50 ms", "stream messages/s", "CPU of others %"}}
 	for _, r := range results {
-		t.add(r.Workload, number(r.RawAppends, 0), number(r.OfAppends, 3), number(r.SyncP50Ms, 3), number(r.RawMessages, 0), number(r.OthersCPU, 0))
+		t.add(r.name(), number(r.RawAppends, 0), number(r.OfAppends, 3), number(r.SyncP50Ms, 3), number(r.RawMessages, 0), number(r.OthersCPU, 0))
 	}
 	return t
 }
@@ -75,7 +75,7 @@ func figures(results []Result) table {
 			if v := r.More[name]; v < 100 && v != float64(int64(v)) {
 				digits = 3
 			}
-			t.add(r.Workload, name, number(r.More[name], digits))
+			t.add(r.name(), name, number(r.More[name], digits))
 		}
 	}
 	return t
@@ -85,7 +85,7 @@ func figures(results []Result) table {
 func verdicts(results []Result) table {
 	t := table{head: []string{"workload", "figure", "measured", "floor", "met", "goal", "met"}}
 	for _, v := range Judge(results) {
-		t.add(v.Workload, v.What, v.Measured, v.Floor, v.AtFloor, v.Goal, v.AtGoal)
+		t.add(v.Name, v.What, v.Measured, v.Floor, v.AtFloor, v.Goal, v.AtGoal)
 	}
 	return t
 }
