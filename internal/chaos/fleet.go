@@ -58,14 +58,14 @@ func (f *fleet) startWorker(s *slot) (err error) {
 	return err
 }
 
-// kill ends everything at once.
+// kill ends workers and services at once. A broker or a read store is of those who started it.
 func (f *fleet) kill() {
 	for _, s := range f.workers {
 		if s.process != nil {
 			_ = s.process.Kill() // it dies with this process at the latest
 		}
 	}
-	for _, part := range f.c.system.Parts {
+	for _, part := range f.parts[onService] {
 		_ = part.Process().Kill() // as above
 	}
 }

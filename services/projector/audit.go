@@ -75,6 +75,7 @@ type audit struct {
 	AuditDeps
 
 	next   map[events.Partition]events.Seq
+	told   map[events.RunID]bool // those of the partition that is looked at of which no row is there
 	report func(Difference)
 	done   Audited
 }
@@ -171,8 +172,22 @@ func (a *audit) fold(ctx context.Context, p events.Partition, run events.RunID, 
 	return to, before, nil
 }
 
-// missing looks for runs that the archive or the log has and the model has not.
-func (a *audit) missing(ctx context.Context, p events.Partition, lister archive.Lister) error {
+// trimTries is how often a partition is looked at again because its log was trimmed meanwhile.
+const trimTries = 10
+
+// missing looks for runs that the archive or the log has and the model has not. What the log has lost meanwhile has gone into
+// the archive, so that is listed again.
+func (a *audit) missing(ctx context.Context, p events.Partition, lister archive.Lister) (err error) {
+	a.told = map[events.RunID]bool{}
+	for range trimTries {
+		if err = a.lookFor(ctx, p, lister); !errors.Is(err, journal.ErrTrimmed) {
+			break
+		}
+	}
+	return err
+}
+
+func (a *audit) lookFor(ctx context.Context, p events.Partition, lister archive.Lister) error {
 	var after events.RunID
 	for {
 		runs, err := lister.Runs(ctx, p, after, runsPerBatch)
@@ -235,7 +250,8 @@ func (a *audit) found(ctx context.Context, p events.Partition, runs []events.Run
 				continue
 			}
 		}
-		if before.Version > 0 {
+		if before.Version > 0 && !a.told[run] {
+			a.told[run] = true
 			a.done.Runs++
 			a.differs(before, "row", "none", "version "+fmt.Sprint(before.Version)+" at least")
 		}
@@ -260,6 +276,13 @@ func (a *audit) purged(ctx context.Context, p events.Partition, run events.RunID
 		purged = purged || r.RunID == run && projection.Purges(r)
 		return nil
 	})
+	if errors.Is(err, journal.ErrTrimmed) { // so the model has what the log has lost
+		rows, err := a.Model.Rows(ctx, []events.RunID{run})
+		if err != nil {
+			return false, fmt.Errorf("rows of the read model: %w", err)
+		}
+		return len(rows) == 0, nil
+	}
 	return purged, err
 }
 

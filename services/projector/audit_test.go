@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/clock/clocktest"
+	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/readmodel"
 	"github.com/continuo-dev/continuo/internal/readmodel/row"
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -100,6 +102,48 @@ func TestAnAuditReadsTheArchiveWhereTheLogIsTrimmed(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.want("a run lost", strings.Join(l.audit(), "\n"), "wf-3 row: has none, should have version 1 at least")
+		l.start(clocktest.Bubble())
+	})
+}
+
+// trimmed is a log that loses its beginning when it is about to be read.
+type trimmed struct {
+	journal.Follower
+
+	trim func()
+}
+
+func (l *trimmed) Follow(ctx context.Context, from []journal.Position) (journal.Reader, error) {
+	l.trim()
+	return l.Follower.Follow(ctx, from)
+}
+
+// What the log loses while the audit reads it is found in the archive, and told once.
+func TestAnAuditGoesOnWhereTheLogIsTrimmedMeanwhile(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		for n := range 20 {
+			l.record(n, started())
+		}
+		pass(time.Second)
+		l.stop()
+		if err := l.model.Apply(l.t.Context(), readmodel.Batch{Deletes: []events.RunID{runOf(3)}}); err != nil {
+			t.Fatal(err)
+		}
+		d := l.deps(clocktest.Bubble())
+		trims, found := 0, 0
+		log := &trimmed{d.Log, func() {
+			if trims++; trims > 2 {
+				return
+			}
+			if err := l.store.Journal().Trim(0, events.Seq(4+trims)); err != nil {
+				t.Error(err)
+			}
+		}}
+		done, err := Audit(t.Context(), AuditDeps{Log: log, Archive: d.Archive, Model: l.model, Partitions: d.Partitions[:1]}, func(Difference) { found++ })
+		if err != nil || found != 1 || done.Differences != 1 || trims < 2 {
+			t.Errorf("%d found in %d readings: %+v, %v", found, trims, done, err)
+		}
 		l.start(clocktest.Bubble())
 	})
 }
