@@ -66,8 +66,8 @@ func newCluster(f *fleet, bin, data string) (*world, error) {
 	}
 	c.victims = []victim{
 		{who: c.first("engine"), replaced: c.allPartitionsRun},
-		{who: c.working("scheduler"), replaced: c.otherWorks},
-		{who: c.working("projector"), replaced: c.otherWorks},
+		{who: c.working("scheduler"), replaced: c.otherWorks("scheduler")},
+		{who: c.working("projector"), replaced: c.otherWorks("projector")},
 		{who: c.busyGateway, replaced: c.otherHasWorkers},
 		itself(c.flows), itself(c.worker), itself(c.payment), itself(c.clickhouse), itself(c.broker),
 	}
@@ -118,7 +118,7 @@ func (c *cluster) working(role string) func(context.Context) (*process, error) {
 	return func(ctx context.Context) (found *process, err error) {
 		err = until(ctx, 20*time.Second, "a "+role+" that works", func(ctx context.Context) bool {
 			for _, p := range c.services[role] {
-				if c.works(ctx, p) {
+				if c.works(ctx, p, role) {
 					found = p
 				}
 			}
@@ -128,10 +128,11 @@ func (c *cluster) working(role string) func(context.Context) (*process, error) {
 	}
 }
 
-// works reads the readiness of a scheduler or projector: those that work say so.
-func (c *cluster) works(ctx context.Context, p *process) bool {
+// works reads the readiness of a scheduler or projector: one of two stands by, and says so.
+func (c *cluster) works(ctx context.Context, p *process, role string) bool {
 	var state struct {
 		Components []struct {
+			Name   string `json:"name"`
 			Detail string `json:"detail"`
 		} `json:"components"`
 	}
@@ -139,15 +140,16 @@ func (c *cluster) works(ctx context.Context, p *process) bool {
 		return false
 	}
 	for _, component := range state.Components {
-		if component.Detail != "stands by" {
+		if component.Name == role && component.Detail != "stands by" {
 			return true
 		}
 	}
 	return false
 }
 
-func (c *cluster) otherWorks(ctx context.Context, gone *process) bool {
-	return c.works(ctx, c.other(gone))
+// otherWorks makes the question whether the other process of a service works.
+func (c *cluster) otherWorks(role string) func(ctx context.Context, gone *process) bool {
+	return func(ctx context.Context, gone *process) bool { return c.works(ctx, c.other(gone), role) }
 }
 
 // partitions of the log, where nobody says another number.

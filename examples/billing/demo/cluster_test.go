@@ -37,13 +37,13 @@ func TestWhoWorks(t *testing.T) {
 	}
 	first, second := &process{name: "scheduler-1"}, &process{name: "scheduler-2"}
 	c := &cluster{services: map[string][2]*process{"scheduler": {first, second}, "engine": {second, first}}, http: map[*process]string{
-		first:  serve(`{"status":"ready","components":[{"name":"scheduler","ready":true,"detail":"stands by"}]}`, "# HELP some text\nsome_total 3\n"),
+		first:  serve(`{"status":"ready","components":[{"name":"scheduler","ready":true,"detail":"stands by"},{"name":"log","ready":true,"detail":"16 partitions are followed"}]}`, "# HELP some text\nsome_total 3\n"),
 		second: serve(`{"status":"ready","components":[{"name":"scheduler","ready":true,"detail":"works"}]}`, "continuo_engine_partitions_running 16\n"),
 	}}
 	if got, err := c.working("scheduler")(t.Context()); err != nil || got != second {
 		t.Errorf("found %v, %v, want the second", got, err)
 	}
-	if !c.otherWorks(t.Context(), first) || c.otherWorks(t.Context(), second) {
+	if works := c.otherWorks("scheduler"); !works(t.Context(), first) || works(t.Context(), second) {
 		t.Error("the one that stands by counts as working, or the one that works does not")
 	}
 	if !c.allPartitionsRun(t.Context(), first) || c.allPartitionsRun(t.Context(), second) {
