@@ -71,7 +71,7 @@ func TestCommandsGather(t *testing.T) {
 		}{
 			{name: "the first one", before: 1, commands: 1},
 			{name: "after one", before: 3, commands: 3},
-			{name: "after three, one comes", before: 1, commands: 1, least: 2 * time.Millisecond, most: 5 * time.Millisecond},
+			{name: "after three, one comes", before: 1, commands: 1, least: 4 * time.Millisecond, most: 5 * time.Millisecond},
 			{name: "after one, one comes", before: 1, commands: 1},
 			{name: "after one, four come", before: 4, commands: 4},
 			{name: "after four, the others come", before: 2, more: 2, commands: 4, least: time.Millisecond, most: time.Millisecond},

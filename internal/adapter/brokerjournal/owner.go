@@ -215,8 +215,8 @@ func (o *owner) ID() events.OwnerID { return o.writer.ID() }
 // Last returns the last record of the epochs before.
 func (o *owner) Last() events.Seq { return o.last }
 
-// Wait waits for a command. When the last step handled several, it waits until as many have come again, for half as long as that
-// step was on its way: where much is under way, fewer and larger messages make everybody quicker.
+// Wait waits for a command. When the last step handled several, it waits until as many have come again, for as long as that step was
+// on its way at most: where much is under way, fewer and larger messages make everybody quicker.
 func (o *owner) Wait(ctx context.Context) error {
 	var gathering clock.Timer
 	var over <-chan time.Time
@@ -235,7 +235,7 @@ func (o *owner) Wait(ctx context.Context) error {
 		case waiting >= max(wanted, 1):
 			return nil
 		case waiting > 0 && over == nil:
-			gathering = o.partition.journal.options.Clock.NewTimer(min(o.took/2, gatherMost))
+			gathering = o.partition.journal.options.Clock.NewTimer(min(o.took, gatherMost))
 			over = gathering.C()
 		}
 		select {

@@ -165,7 +165,7 @@ func (a *appender) Append(ctx context.Context, body []byte, done func(error)) {
 }
 
 // flush has the client send what it keeps: together with what comes until those before have arrived, and when these were
-// several, until as many have come again, for half as long as they took. So a message that is alone waits for nobody, and the
+// several, until as many have come again, for as long as they took at most. So a message that is alone waits for nobody, and the
 // busier the broker is, the fewer and larger batches it gets.
 func (a *appender) flush() {
 	ctx, cancel := a.log.bound(context.Background())
@@ -179,7 +179,7 @@ func (a *appender) flush() {
 		case <-a.over:
 			return
 		}
-		sent = a.gather(sent, timer, min(took/2, gatherMost))
+		sent = a.gather(sent, timer, min(took, gatherMost))
 		began := a.log.options.Clock.Boot()
 		arrived := make(chan struct{})
 		a.log.spawn(func() {

@@ -61,8 +61,8 @@ func TestMessagesGather(t *testing.T) {
 	}{
 		"each alone":                            {[]int{0, 10, 20}, []string{"1 at 0s", "1 at 10ms", "1 at 20ms"}},
 		"while one is on its way":               {[]int{0, 1, 2, 3}, []string{"1 at 0s", "3 at 4ms"}},
-		"after two, one alone, for 2 ms":        {[]int{0, 1, 2, 10, 20}, []string{"1 at 0s", "2 at 4ms", "1 at 12ms", "1 at 20ms"}},
-		"after two, two":                        {[]int{0, 1, 2, 10, 11, 20}, []string{"1 at 0s", "2 at 4ms", "2 at 11ms", "1 at 22ms"}},
+		"after two, one alone, for 4 ms":        {[]int{0, 1, 2, 10, 20}, []string{"1 at 0s", "2 at 4ms", "1 at 14ms", "1 at 20ms"}},
+		"after two, two":                        {[]int{0, 1, 2, 10, 11, 20}, []string{"1 at 0s", "2 at 4ms", "2 at 11ms", "1 at 24ms"}},
 		"after two, two while those are coming": {[]int{0, 1, 2, 6, 7}, []string{"1 at 0s", "2 at 4ms", "2 at 8ms"}},
 	} {
 		t.Run(name, func(t *testing.T) {
