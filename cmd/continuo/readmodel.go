@@ -100,7 +100,12 @@ func (a *app) auditCluster(ctx context.Context, settings config.Server, show fun
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
 	o := cluster.Options{Log: broker, Cluster: settings.Cluster, Logger: log}
-	closeModel, err := openShared(&o, settings)
+	closeObjects, err := openObjects(ctx, &o, settings)
+	if err != nil {
+		return done, err
+	}
+	defer closeObjects()
+	closeModel, err := openModel(&o, settings)
 	if err != nil {
 		return done, err
 	}

@@ -42,6 +42,11 @@ type Server struct {
 	TokensFile  string `koanf:"tokens_file"`
 	// InsecureOpenBind serves addresses that others can reach without protection.
 	InsecureOpenBind bool `koanf:"insecure_open_bind"`
+	// OTLPEndpoint is where spans are sent; empty means nowhere, unless the standard variables OTEL_EXPORTER_OTLP_… say so. OTLPInsecure
+	// sends them without TLS. TraceRatio is how many of the traces that begin at the server are recorded, 0 to 1.
+	OTLPEndpoint string  `koanf:"otlp_endpoint"`
+	OTLPInsecure bool    `koanf:"otlp_insecure"`
+	TraceRatio   float64 `koanf:"trace_ratio"`
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `koanf:"log_level"`
 	LogFormat string `koanf:"log_format"`
@@ -72,7 +77,7 @@ type Server struct {
 	// ClickHouse is http://user@host:8123/database; ClickHousePasswordFile has the password.
 	ClickHouse             string `koanf:"clickhouse"`
 	ClickHousePasswordFile string `koanf:"clickhouse_password_file"`
-	// Objects is a directory that all processes share: checkpoints, rows, histories, large payloads.
+	// Objects is a directory that all processes share, or the URL of a bucket: checkpoints, rows, histories, large payloads.
 	Objects string `koanf:"objects"`
 	// Cache is a directory of this process alone, for what can be read again; empty means memory only.
 	Cache string `koanf:"cache"`
@@ -87,6 +92,7 @@ func Default() Server {
 	return Server{
 		HTTPAddr:         "127.0.0.1:7480",
 		GRPCAddr:         "127.0.0.1:7481",
+		TraceRatio:       1,
 		LogLevel:         "info",
 		LogFormat:        "text",
 		RetentionHistory: 30 * 24 * time.Hour,
@@ -120,7 +126,7 @@ func ClusterFlags(f *pflag.FlagSet) {
 	f.String("pulsar-key-file", d.PulsarKeyFile, "its key")
 	f.String("clickhouse", d.ClickHouse, "URL of the read store: http://user@host:8123/database")
 	f.String("clickhouse-password-file", d.ClickHousePasswordFile, "file with its password")
-	f.String("objects", d.Objects, "directory that all processes share: checkpoints, histories, large payloads")
+	f.String("objects", d.Objects, "directory or bucket (s3://bucket/prefix?region=…, gs://, azblob://) that all processes share: checkpoints, histories, large payloads")
 	f.String("cache", d.Cache, "directory of this process alone, for what can be read again")
 	f.String("cluster", d.Cluster, "name of the cluster, written into its log")
 	f.Int("partitions", d.Partitions, "partitions of a new log (16)")
@@ -136,6 +142,9 @@ func common(f *pflag.FlagSet) {
 	f.String("tls-key-file", d.TLSKeyFile, "its key")
 	f.String("tokens-file", d.TokensFile, "who is let in: NAME:TOKEN on each line; read again when it changes")
 	f.Bool("insecure-open-bind", d.InsecureOpenBind, "serve addresses that others can reach without TLS or tokens")
+	f.String("otlp-endpoint", d.OTLPEndpoint, "host:port of an OpenTelemetry receiver (OTLP over gRPC) that spans are sent to")
+	f.Bool("otlp-insecure", d.OTLPInsecure, "send spans without TLS")
+	f.Float64("trace-ratio", d.TraceRatio, "how many of the traces that begin at the server are recorded, 0 to 1")
 	f.String("log-level", d.LogLevel, "debug, info, warn or error")
 	f.String("log-format", d.LogFormat, "text or json")
 	f.Duration("retention-history", d.RetentionHistory, "how long ended runs stay, with history and result")

@@ -88,6 +88,7 @@ func TestBadClusterSettingsAreNamed(t *testing.T) {
 		"pulsar is not":    func(c *config.Server) { c.Pulsar = "http://a:6650" },
 		"pulsar_admin":     func(c *config.Server) { c.PulsarAdmin = "a:8080" },
 		"--objects":        func(c *config.Server) { c.Objects = "" },
+		"objects is not":   func(c *config.Server) { c.Objects = "ftp://host/dir" },
 		"--clickhouse":     func(c *config.Server) { c.ClickHouse = "" },
 		"clickhouse is":    func(c *config.Server) { c.ClickHouse = "http:///x?password=secret" },
 		"partitions":       func(c *config.Server) { c.Partitions = 5000 },
@@ -97,6 +98,16 @@ func TestBadClusterSettingsAreNamed(t *testing.T) {
 		change(&c)
 		if err := c.ValidateCluster(true); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	for objects, dir := range map[string]string{"/a": "/a", "file:///a": "/a", "s3://bucket/prefix?region=x": "", "gs://b": "", "azblob://c": ""} {
+		c := good
+		c.Objects = objects
+		if err := c.ValidateCluster(true); err != nil {
+			t.Errorf("objects in %s: %v", objects, err)
+		}
+		if got, is := c.ObjectsDirectory(); is != (dir != "") || is && got != dir {
+			t.Errorf("%s is a directory: %v, %s", objects, is, got)
 		}
 	}
 	good.ClickHouse = ""

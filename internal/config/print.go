@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,13 @@ func (c Server) YAML(origins Origins) string {
 	return text.String()
 }
 
-// withoutSecrets hides the password of a URL, and the values of its parameters. Other texts stay as they are.
+// isSecret judges the parameter of a URL by its name.
+func isSecret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"pass", "secret", "token", "key", "sig", "cred"}, func(part string) bool { return strings.Contains(name, part) })
+}
+
+// withoutSecrets hides the password of a URL, and parameters that look like one. Other texts stay as they are.
 func withoutSecrets(text string) string {
 	if !strings.Contains(text, "://") || !strings.ContainsAny(text, "@?") {
 		return text
@@ -58,7 +65,9 @@ func withoutSecrets(text string) string {
 	if u.RawQuery != "" {
 		parameters := u.Query()
 		for name := range parameters {
-			parameters.Set(name, "xxxxx")
+			if isSecret(name) {
+				parameters.Set(name, "xxxxx")
+			}
 		}
 		u.RawQuery = parameters.Encode()
 	}

@@ -80,7 +80,7 @@ func TestPrintedSettingsCanBeRead(t *testing.T) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	for _, url := range []string{
-		"http://me:secret@ch:8123/continuo", "http://ch:8123/continuo?password=secret&user=me", "clickhouse://me:secret@a:9000,b:9000/continuo",
+		"http://me:secret@ch:8123/continuo", "http://ch:8123/continuo?password=secret&user=me", "http://ch:8123/continuo?Access_Token=secret", "clickhouse://me:secret@a:9000,b:9000/continuo",
 		"http://me:secret@ch:bad port/?x=secret",
 	} {
 		want.ClickHouse = url

@@ -48,6 +48,8 @@ func (c Server) Problems() []error {
 	p.add(rule.Check("grpc_addr", c.GRPCAddr))
 	p.unless((c.TLSCertFile == "") == (c.TLSKeyFile == ""), "tls_cert_file and tls_key_file belong together; only one is set")
 	p.unless(c.HTTPAddr != c.GRPCAddr || strings.HasSuffix(c.HTTPAddr, ":0"), "http_addr and grpc_addr are both %s; give them two ports", c.HTTPAddr)
+	p.unless(c.TraceRatio >= 0 && c.TraceRatio <= 1, "trace_ratio is %v; it may be 0 (none) to 1 (all)", c.TraceRatio)
+	p.unless(!strings.Contains(c.OTLPEndpoint, "://"), "otlp_endpoint is %q; use host:port, such as 127.0.0.1:4317, and otlp_insecure for a receiver without TLS", c.OTLPEndpoint)
 	p.unless(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "log_level is %q; use debug, info, warn or error", c.LogLevel)
 	p.unless(slices.Contains([]string{"text", "json"}, c.LogFormat), "log_format is %q; use text or json", c.LogFormat)
 	p.unless(c.RetentionHistory >= 24*time.Hour, "retention_history is %s; the least is 24h", c.RetentionHistory)
@@ -61,7 +63,10 @@ func (c Server) Problems() []error {
 func (c Server) ClusterProblems(readModel bool) []error {
 	var p problems
 	p.unless(c.Pulsar != "", "pulsar is not set: name the broker with --pulsar pulsar://HOST:6650 or CONTINUO_PULSAR")
-	p.unless(c.Objects != "", "objects is not set: name the directory that all processes share with --objects DIR or CONTINUO_OBJECTS")
+	p.unless(c.Objects != "", "objects is not set: name the directory that all processes share with --objects DIR or CONTINUO_OBJECTS, or a bucket with s3://BUCKET, gs://BUCKET or azblob://CONTAINER")
+	if _, is := c.ObjectsDirectory(); !is {
+		p.add(checkURL("objects", c.Objects, "s3", "gs", "azblob"))
+	}
 	p.unless(!readModel || c.ClickHouse != "",
 		"clickhouse is not set: name the read store with --clickhouse http://USER@HOST:8123/DATABASE or CONTINUO_CLICKHOUSE")
 	p.unless(c.Partitions >= 0 && c.Partitions <= maxPartitions, "partitions is %d; it may be 1 to %d, or 0 for 16", c.Partitions, maxPartitions)
@@ -70,6 +75,14 @@ func (c Server) ClusterProblems(readModel bool) []error {
 	p.add(checkURL("pulsar_admin", c.PulsarAdmin, "http", "https"))
 	p.add(checkURL("clickhouse", c.ClickHouse, "http", "https", "clickhouse"))
 	return p
+}
+
+// ObjectsDirectory returns the directory of the objects, which may be named by a file:// URL; ok is false for a bucket.
+func (c Server) ObjectsDirectory() (dir string, ok bool) {
+	if dir, ok = strings.CutPrefix(c.Objects, "file://"); ok {
+		return dir, true
+	}
+	return c.Objects, !strings.Contains(c.Objects, "://")
 }
 
 // checkURL refuses a URL of another scheme, or without a host. It says nothing of what else is in it: there may be a password.
