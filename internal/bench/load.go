@@ -87,11 +87,6 @@ func idle(ctx context.Context, l *lab) (err error) {
 	return finish()
 }
 
-// inSeries is how often a unit waited for the broker between two moments in which nothing else was under way.
-func (r *Result) inSeries(before, after usage) float64 {
-	return r.Parts["appends_commands"] + r.Parts["appends_events"] + (after.deliveries-before.deliveries)/r.Units
-}
-
 // Phases of a load.
 const (
 	warming int32 = iota

@@ -17,6 +17,8 @@ import (
 
 	"github.com/continuo-dev/continuo/internal/bench"
 	"github.com/continuo-dev/continuo/internal/child"
+	"github.com/continuo-dev/continuo/internal/testserver/clickhouse"
+	"github.com/continuo-dev/continuo/internal/testserver/pulsar"
 )
 
 var binary string
@@ -64,7 +66,7 @@ func TestEveryWorkload(t *testing.T) {
 		"sleepers": {"memory_bytes_each", "answered_seconds", "woken_seconds"}, "hotrun": {"acknowledged_p99_ratio", "long_seen_p99_ms"},
 		"recover": {"ready_seconds", "answered_seconds", "records_read"},
 	}
-	for _, name := range bench.Workloads() {
+	for _, name := range bench.WorkloadsOver(false) {
 		result := results[name]
 		if result == nil {
 			t.Errorf("%s has no result", name)
@@ -102,7 +104,7 @@ func TestEveryWorkload(t *testing.T) {
 	if text, err := os.ReadFile(document); err != nil || !strings.Contains(string(text), "| one-task | workflows/s | ") {
 		t.Errorf("the document is not as it should be: %v\n%s", err, text)
 	}
-	fmt.Printf("bench: %d of %d workloads ran and told their figures\n", len(results), len(bench.Workloads()))
+	fmt.Printf("bench: %d of %d workloads ran and told their figures\n", len(results), len(bench.WorkloadsOver(false)))
 }
 
 func positive(v any) error {
@@ -146,5 +148,43 @@ func TestInterrupt(t *testing.T) {
 				t.Errorf("still running: %q", strings.ReplaceAll(string(text), "\x00", " "))
 			}
 		}
+	}
+}
+
+// TestOverABroker measures services over a real Pulsar and the real engine of ClickHouse for a moment.
+func TestOverABroker(t *testing.T) {
+	t.Parallel()
+	broker, store := pulsar.Start(t, pulsar.Options{}), clickhouse.Start(t, clickhouse.Options{})
+	var stdout, stderr bytes.Buffer
+	data := t.TempDir()
+	run := exec.CommandContext(t.Context(), binary, "bench", "--pulsar", broker.URL(), "--pulsar-admin", broker.AdminURL(), "--clickhouse", store.URL("default"),
+		"--partitions", "4", "--workload", "seq10,sequence", "--json", "--dir", data, "--inflight", "8", "--duration", "300ms", "--warmup", "100ms")
+	run.Stdout, run.Stderr = &stdout, &stderr
+	if err := run.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	results := json.NewDecoder(&stdout)
+	for _, name := range []string{"seq10", "sequence"} {
+		var r bench.Result
+		if err := results.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Workload != name || r.Shape != "broker" || !strings.HasSuffix(r.Broker, ", 4 partitions") || r.PerSecond <= 0 || r.ServerCPU <= 0 || r.LogBytes <= 0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+		for _, figure := range []string{
+			"cpu_seconds_per_1000_engine", "cpu_seconds_per_1000_gateway", "cpu_seconds_per_1000_broker", "cpu_seconds_per_1000_clickhouse",
+			"messages_commands", "appends_events", "bytes_events",
+		} {
+			if r.Parts[figure] <= 0 {
+				t.Errorf("%s: %s is %v", name, figure, r.Parts[figure])
+			}
+		}
+		if series := r.More["appends_in_series"]; name == "sequence" && (series < 4 || series > 6) { // 4, unless the machine stands still
+			t.Errorf("a task waits for the broker %v times", series)
+		}
+	}
+	if left, err := os.ReadDir(data); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
