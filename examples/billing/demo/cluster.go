@@ -86,7 +86,7 @@ func (c *cluster) addService(role string, shared []string) error {
 		web, rpc := addrs[2*i], addrs[2*i+1]
 		args := append([]string{role, "--http-addr", web, "--grpc-addr", rpc}, shared...)
 		p := c.add(fmt.Sprintf("%s-%d", role, i+1), c.binary, answers("http://"+web+"/readyz"), args...)
-		p.patience = time.Minute
+		p.patience = 2 * time.Minute
 		pair[i], c.http[p] = p, "http://"+web
 		if role == "gateway" {
 			c.grpc[p] = rpc
