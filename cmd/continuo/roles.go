@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"github.com/continuo-dev/continuo/internal/adapter/clickhouse"
-	"github.com/continuo-dev/continuo/internal/adapter/files"
 	"github.com/continuo-dev/continuo/internal/adapter/pulsar"
 	"github.com/continuo-dev/continuo/internal/bench"
 	"github.com/continuo-dev/continuo/internal/cluster"
@@ -87,13 +84,23 @@ func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cl
 	if o.Door, err = openDoor(settings, log); err != nil {
 		return err
 	}
+	var endTraces func()
+	if o.Tracer, endTraces, err = openTraces(ctx, settings, "continuo-"+joined(roles), log); err != nil {
+		return err
+	}
+	defer endTraces()
 	broker, err := pulsar.Open(ctx, pulsarOptions(settings, log))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = broker.Close() }() // nothing is on its way any more
 	o.Log = broker
-	closeModel, err := openShared(&o, settings)
+	closeObjects, err := openObjects(ctx, &o, settings)
+	if err != nil {
+		return err
+	}
+	defer closeObjects()
+	closeModel, err := openModel(&o, settings)
 	if err != nil {
 		return err
 	}
@@ -107,29 +114,6 @@ func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cl
 	}
 	log.Info("serving", slog.String("roles", joined(roles)), slog.String("http_addr", process.HTTPAddr()), slog.String("grpc_addr", process.GRPCAddr()))
 	return runUntil(ctx, log, settings, process)
-}
-
-// openShared opens what all processes share beside the broker.
-func openShared(o *cluster.Options, settings config.Server) (closeModel func(), err error) {
-	if o.Objects, err = files.OpenObjects(filepath.Join(settings.Objects, "objects")); err != nil {
-		return nil, err
-	}
-	if o.Blobs, err = files.Open(filepath.Join(settings.Objects, "blobs")); err != nil {
-		return nil, err
-	}
-	if settings.ClickHouse == "" {
-		return func() {}, nil
-	}
-	password, err := settings.ClickHousePassword()
-	if err != nil {
-		return nil, err
-	}
-	model, err := clickhouse.Open(clickhouse.Options{URL: settings.ClickHouse, Password: password})
-	if err != nil {
-		return nil, err
-	}
-	o.Model = model
-	return func() { _ = model.Close() }, nil // it is read and written by services that have ended
 }
 
 func joined(roles []cluster.Role) string {

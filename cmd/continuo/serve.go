@@ -113,11 +113,17 @@ func (a *app) serve(ctx context.Context, settings config.Server, ready func(*emb
 	if err != nil {
 		return err
 	}
+	tracer, endTraces, err := openTraces(ctx, settings, "continuo", log)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
 	suite, err := embedded.Start(ctx, embedded.Options{
 		Dir:              settings.Data,
 		HTTPAddr:         settings.HTTPAddr,
 		GRPCAddr:         settings.GRPCAddr,
 		Door:             guard,
+		Tracer:           tracer,
 		RetentionHistory: settings.RetentionHistory,
 		DiskReserveBytes: settings.DiskReserveBytes,
 		MaxPayloadBytes:  settings.MaxPayloadBytes,

@@ -34,6 +34,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/lifecycle"
 	"github.com/continuo-dev/continuo/internal/objectstore"
 	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/telemetry"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/engine"
 	"github.com/continuo-dev/continuo/services/projector"
@@ -87,6 +88,8 @@ type Options struct {
 	// GiveUpAfter is how long an append may take; see [brokerjournal.DefaultGiveUpAfter].
 	GiveUpAfter time.Duration
 	Version     string
+	// Tracer makes spans of requests; nil means that there are none.
+	Tracer *telemetry.Tracer
 	// Logger gets what the process has to say; nil means nothing does.
 	Logger *slog.Logger
 }

@@ -119,7 +119,7 @@ func (p *Process) addGateway() error {
 			}
 			return nil
 		},
-		Cluster: p.clusterState,
+		Cluster: p.clusterState, Tracer: p.options.Tracer,
 	}, gateway.Options{
 		GRPC: p.grpc, HTTP: p.http, Door: p.options.Door, Version: p.options.Version, Build: compose.Revision(), CommandsLogged: p.journal.Features().CommandsLogged,
 		MaxPayloadBytes: int(p.options.MaxPayloadBytes), DrainTimeout: p.options.DrainTimeout,

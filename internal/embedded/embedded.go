@@ -18,6 +18,7 @@ import (
 	"github.com/continuo-dev/continuo/internal/adapter/sqlite"
 	"github.com/continuo-dev/continuo/internal/door"
 	"github.com/continuo-dev/continuo/internal/lifecycle"
+	"github.com/continuo-dev/continuo/internal/telemetry"
 )
 
 // Options of a suite. Zero values mean the defaults of the parts.
@@ -38,6 +39,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Version is what clients are told.
 	Version string
+	// Tracer makes spans of requests; nil means that there are none.
+	Tracer *telemetry.Tracer
 	// Log gets what the suite has to say; nil means nothing does.
 	Log *slog.Logger
 }

@@ -53,7 +53,7 @@ func (s *Suite) start(ctx context.Context, o Options, blobs blobstore.Store) err
 		Sender: log, Follower: log, Partitions: log.Partitions(), Archive: s.store.Archive(), Inbox: box, Reader: prompt{s.model, project}, Blobs: blobs,
 		Clock: now, Log: o.Log.With(slog.String("service", "gateway")), Metrics: registry,
 		Health:  func() []gateway.Component { return health(s.store, own, schedule, project) },
-		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) },
+		Backlog: func() []gateway.QueueBacklog { return compose.Backlog(schedule) }, Tracer: o.Tracer,
 		Cluster: func(context.Context) (gateway.ClusterState, error) { return clusterState(log, own) },
 	}, gateway.Options{
 		GRPC: s.grpc, HTTP: s.http, Door: o.Door, Version: o.Version, Build: compose.Revision(), CommandsLogged: log.Features().CommandsLogged,

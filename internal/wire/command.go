@@ -42,6 +42,9 @@ func FromStart(r *apiv1.StartWorkflowRequest, maxPayload int) (events.Envelope, 
 	if start.RunTimeout, err = FromDuration("run_timeout", r.GetRunTimeout()); err != nil {
 		return env, err
 	}
+	if trace := events.Traceparent(r.GetTraceparent()); trace.Valid() {
+		start.Trace = trace
+	}
 	env.Command = start
 	return env, nil
 }
@@ -150,6 +153,7 @@ func ToCall(env events.Envelope) (*apiv1.ClientCall, error) {
 		return &apiv1.ClientCall{Request: &apiv1.ClientCall_Start{Start: &apiv1.StartWorkflowRequest{
 			Namespace: ns, WorkflowId: id, RunId: run, Type: string(c.Type), Queue: string(c.Queue), Input: ToPayload(c.Input),
 			IdPolicy: ToIDPolicy(c.IDPolicy), RunTimeout: ToDuration(c.RunTimeout),
+			Traceparent: string(c.Trace),
 		}}}, nil
 	case events.SignalWorkflow:
 		return &apiv1.ClientCall{Request: &apiv1.ClientCall_Signal{Signal: &apiv1.SignalWorkflowRequest{

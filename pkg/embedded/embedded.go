@@ -14,7 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/continuo-dev/continuo/internal/embedded"
+	"github.com/continuo-dev/continuo/internal/telemetry"
 	"github.com/continuo-dev/continuo/pkg/sdk/client"
 	"github.com/continuo-dev/continuo/pkg/sdk/flow"
 	"github.com/continuo-dev/continuo/pkg/sdk/worker"
@@ -33,6 +36,9 @@ type Options struct {
 	// Client and Worker are options of the client and, when code is given to Start, of the worker.
 	Client client.Options
 	Worker worker.Options
+	// TracerProvider makes the spans of the suite, of its client and of its worker; nil means that the suite makes none, and client
+	// and worker do as client.Options say.
+	TracerProvider trace.TracerProvider
 	// Log gets what the suite and its worker have to say; nil means nothing does.
 	Log *slog.Logger
 }
@@ -58,6 +64,7 @@ var _ flow.Client = (*Suite)(nil)
 func Start(ctx context.Context, o Options, code ...flow.Binding) (*Suite, error) {
 	inner, err := embedded.Start(ctx, embedded.Options{
 		Dir: o.Dir, HTTPAddr: o.HTTPAddr, GRPCAddr: o.GRPCAddr, RetentionHistory: o.RetentionHistory, Log: o.Log,
+		Tracer: telemetry.NewTracer(o.TracerProvider),
 	})
 	if err != nil {
 		return nil, err
@@ -74,6 +81,9 @@ func Start(ctx context.Context, o Options, code ...flow.Binding) (*Suite, error)
 func (s *Suite) begin(o Options, code []flow.Binding) error {
 	options := o.Client
 	options.Dialer = s.inner.Dial
+	if options.TracerProvider == nil {
+		options.TracerProvider = o.TracerProvider
+	}
 	c, err := client.Dial("passthrough:in-process", options)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ func (m *StartWorkflow) fields(c *coder) {
 	c.payload(3, "input", &m.Input)
 	number(c, 4, "id_policy", &m.IDPolicy)
 	c.span(5, "run_timeout", &m.RunTimeout)
+	text(c, 6, "trace", &m.Trace)
 }
 
 func (m *SignalWorkflow) fields(c *coder) {

@@ -10,6 +10,7 @@ func (e *RunStarted) fields(c *coder) {
 	text(c, 2, "queue", &e.Queue)
 	c.payload(3, "input", &e.Input)
 	c.span(4, "run_timeout", &e.RunTimeout)
+	text(c, 5, "trace", &e.Trace)
 }
 
 func (e *ActivationScheduled) fields(c *coder) {

@@ -50,6 +50,8 @@ type StartWorkflow struct {
 	IDPolicy IDPolicy
 	// RunTimeout bounds the run from start to end, Continue included; 0 means no bound.
 	RunTimeout time.Duration
+	// Trace is what the run's spans belong to; empty means that it is not traced.
+	Trace Traceparent
 }
 
 // SignalWorkflow adds a signal to the inbox of an open run.

@@ -13,6 +13,8 @@ type RunStarted struct {
 	Queue      TaskQueue
 	Input      Payload
 	RunTimeout time.Duration
+	// Trace is what the run's spans belong to; empty means that it is not traced.
+	Trace Traceparent
 }
 
 // ActivationScheduled says that workflow code is to run. One activation is in flight per run; it is last in its record.

@@ -117,6 +117,9 @@ func (v *validator) start(c *StartWorkflow) {
 		v.fail(InvalidArgument, "id policy %d is unknown; the last is %d", c.IDPolicy, IDRejectAny)
 	}
 	v.notNegative("run timeout", c.RunTimeout)
+	if !c.Trace.Valid() {
+		v.fail(InvalidArgument, "the trace is no W3C traceparent")
+	}
 }
 
 func (v *validator) attempt(s Step, a Attempt, w WorkerID) {

@@ -42,12 +42,15 @@ func (g *Gateway) start(ctx context.Context, r *apiv1.StartWorkflowRequest) (*ap
 	if err := g.full(ctx); err != nil {
 		return nil, err // before its input is stored
 	}
+	span := g.trace(ctx, &env, &start)
 	if start.Input, err = g.spill(ctx, env.Namespace, env.RunID, start.Input); err != nil {
+		endSpan(span, err)
 		return nil, err
 	}
 	env.Command = start
 	reply, err := g.ask(ctx, env)
 	response, err := started(&env, reply, err)
+	endSpan(span, err)
 	if err == nil && wait > 0 && !response.GetAccepted() {
 		g.addOutcome(ctx, response, &env, reply.Answer.RunID, wait)
 	}

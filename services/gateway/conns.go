@@ -165,10 +165,16 @@ func (c *conn) givenTo(ref sessions.Activation) (given, bool) {
 	return has, ok && has.open.Activation.Activation == ref.Activation && has.open.Activation.Attempt == ref.Attempt
 }
 
-// typeCache remembers the workflow types of runs that started lately, for the tasks handed out.
+// beginning is what deliveries have of the start of their run.
+type beginning struct {
+	name  events.WorkflowType
+	trace events.Traceparent
+}
+
+// typeCache remembers the beginnings of runs that started lately, for the tasks handed out.
 type typeCache struct {
 	mu    sync.Mutex
-	of    map[events.RunID]events.WorkflowType
+	of    map[events.RunID]beginning
 	order []events.RunID
 }
 
@@ -178,18 +184,18 @@ const cachedTypes = 1 << 15
 func (t *typeCache) note(r *events.Record) {
 	for _, e := range r.Events {
 		if started, ok := e.(events.RunStarted); ok {
-			t.put(r.RunID, started.Type)
+			t.put(r.RunID, beginning{started.Type, started.Trace})
 		}
 	}
 }
 
-func (t *typeCache) put(run events.RunID, name events.WorkflowType) {
+func (t *typeCache) put(run events.RunID, from beginning) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, there := t.of[run]; there {
 		return
 	}
-	t.of[run] = name
+	t.of[run] = from
 	t.order = append(t.order, run)
 	if len(t.of) > cachedTypes {
 		half := len(t.order) / 2
@@ -200,9 +206,9 @@ func (t *typeCache) put(run events.RunID, name events.WorkflowType) {
 	}
 }
 
-func (t *typeCache) get(run events.RunID) (events.WorkflowType, bool) {
+func (t *typeCache) get(run events.RunID) (beginning, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name, ok := t.of[run]
-	return name, ok
+	from, ok := t.of[run]
+	return from, ok
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
+	"github.com/continuo-dev/continuo/internal/telemetry"
 	"github.com/continuo-dev/continuo/internal/wire"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
@@ -29,6 +30,7 @@ type direct struct {
 	counted  bool // among the open calls
 	began    time.Duration
 	asked    time.Duration // 0 before
+	span     *telemetry.Span
 }
 
 // directly reads a command that can go to the engine as it is; ok is false for any other call.
@@ -59,6 +61,10 @@ func (g *Gateway) directly(ctx context.Context, m *apiv1.ClientCall) (d *direct,
 	}
 	if err == nil {
 		err = d.env.Validate()
+	}
+	if start, is := d.env.Command.(events.StartWorkflow); is && err == nil {
+		d.span = g.trace(ctx, &d.env, &start)
+		d.env.Command = start
 	}
 	return d, true, err
 }
@@ -130,6 +136,7 @@ func (d *direct) answered(reply sessions.Reply, err error) {
 		return
 	}
 	response, err := started(&d.env, reply, err)
+	endSpan(d.span, err)
 	out := &apiv1.ClientResponse{Response: &apiv1.ClientResponse_Start{Start: response}}
 	if err != nil || response.GetAccepted() || d.wait == 0 {
 		d.end(out, err)

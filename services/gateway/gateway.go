@@ -27,11 +27,12 @@ import (
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/internal/readmodel"
+	"github.com/continuo-dev/continuo/internal/telemetry"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/gateway/sessions"
 )
 
-// Deps are the ports and tools of a gateway. All are needed except Health, Backlog and Cluster.
+// Deps are the ports and tools of a gateway. All are needed except Health, Backlog, Cluster and Tracer.
 type Deps struct {
 	Sender   journal.Sender
 	Follower journal.Follower
@@ -48,6 +49,8 @@ type Deps struct {
 	Health func() []Component
 	// Backlog tells what waits in the queues; nil means unknown.
 	Backlog func() []QueueBacklog
+	// Tracer makes spans of requests; nil means that there are none.
+	Tracer *telemetry.Tracer
 	// Cluster tells who owns the partitions; nil means unknown.
 	Cluster func(ctx context.Context) (ClusterState, error)
 }
@@ -146,7 +149,7 @@ func New(deps Deps, options Options) (*Gateway, error) {
 	g.in.wake = make(chan struct{}, 1)
 	g.calls.open = make(map[sessions.Call]*call)
 	g.conns.open = make(map[sessions.Conn]*conn)
-	g.types.of = make(map[events.RunID]events.WorkflowType)
+	g.types.of = make(map[events.RunID]beginning)
 	g.recent.reset()
 	g.watches.runs = make(map[events.RunID]*watch)
 	g.tail.begin = make([]events.Seq, deps.Partitions)

@@ -214,7 +214,7 @@ func (g *Gateway) assembleTask(ctx context.Context, d sessions.Delivery) (m *api
 	if err != nil {
 		return nil, limits, false, err
 	}
-	name, err := g.workflowType(ctx, d.Partition, open.Task.Run)
+	from, err := g.beginning(ctx, d.Partition, open.Task.Run)
 	if err != nil {
 		return nil, limits, false, err
 	}
@@ -225,7 +225,8 @@ func (g *Gateway) assembleTask(ctx context.Context, d sessions.Delivery) (m *api
 		Task:      wire.ToTaskRef(wire.TaskRef{WorkflowID: open.WorkflowID, Task: open.Task, Attempt: open.Attempt}),
 		Namespace: string(open.Namespace), Name: string(open.Name), Input: wire.ToPayload(input),
 		StartToClose: wire.ToDuration(limits.StartToClose), HeartbeatTimeout: wire.ToDuration(limits.Heartbeat),
-		Scheduled: wire.ToTime(h.At), LastHeartbeat: wire.ToPayload(details), Delivery: max(d.Number, 1), WorkflowType: string(name),
+		Scheduled: wire.ToTime(h.At), LastHeartbeat: wire.ToPayload(details), Delivery: max(d.Number, 1), WorkflowType: string(from.name),
+		Traceparent: string(from.trace),
 	}, limits, false, nil
 }
 

@@ -128,17 +128,24 @@ func (g *Gateway) awaitRecord(ctx context.Context, p events.Partition, seq event
 
 // workflowType returns the type of a run.
 func (g *Gateway) workflowType(ctx context.Context, p events.Partition, run events.RunID) (events.WorkflowType, error) {
-	if name, ok := g.types.get(run); ok {
-		return name, nil
+	from, err := g.beginning(ctx, p, run)
+	return from.name, err
+}
+
+// beginning returns how a run began.
+func (g *Gateway) beginning(ctx context.Context, p events.Partition, run events.RunID) (from beginning, err error) {
+	if known, ok := g.types.get(run); ok {
+		return known, nil
 	}
 	e, _, err := g.eventAt(ctx, p, run, 1)
 	if err != nil {
-		return "", err
+		return from, err
 	}
 	started, ok := e.(events.RunStarted)
 	if !ok {
-		return "", fmt.Errorf("the history of run %s begins with %T", run, e)
+		return from, fmt.Errorf("the history of run %s begins with %T", run, e)
 	}
-	g.types.put(run, started.Type)
-	return started.Type, nil
+	from = beginning{started.Type, started.Trace}
+	g.types.put(run, from)
+	return from, nil
 }

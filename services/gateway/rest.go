@@ -83,6 +83,9 @@ func incomingHeader(name string) (string, bool) {
 	if http.CanonicalHeaderKey(name) == "Idempotency-Key" {
 		return idempotencyKey, true
 	}
+	if http.CanonicalHeaderKey(name) == "Traceparent" {
+		return traceparent, true
+	}
 	return "", false
 }
 

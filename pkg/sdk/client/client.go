@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
@@ -47,6 +48,9 @@ type Options struct {
 	// Payloads turns Go values into payloads and back, for this client and the workers made with it; the zero value uses
 	// JSON.
 	Payloads payload.Converter
+	// TracerProvider makes the spans of starts, and of the tasks of workers made with this client; nil means the one of the program
+	// (otel.GetTracerProvider), which makes none unless it was set. A start is part of the trace in its context, and the run of its.
+	TracerProvider trace.TracerProvider
 	// TLS makes the connection use TLS; nil means in clear. See [TLSConfig].
 	TLS *tls.Config
 	// TokenFile has the token that the server wants, and nothing else. It is read again at every connection and every call outside
@@ -66,6 +70,7 @@ type Client struct {
 	calls    *calls
 	identity string
 	payloads payload.Converter
+	tracer   trace.Tracer
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	closing  sync.Once
@@ -114,7 +119,7 @@ func Dial(addr string, options Options) (*Client, error) {
 		options.MaxOpenCalls = DefaultMaxOpenCalls
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Client{conn: conn, identity: options.Identity, payloads: options.Payloads, stop: stop}
+	c := &Client{conn: conn, identity: options.Identity, payloads: options.Payloads, tracer: tracerOf(options.TracerProvider), stop: stop}
 	hello := &apiv1.ClientHello{Protocol: wire.MaxProtocol, Sdk: SDK(), Identity: options.Identity}
 	shut := func() bool { return conn.GetState() == connectivity.Shutdown }
 	c.calls = newCalls(apiv1.NewClientServiceClient(conn), shut, hello, options.MaxOpenCalls)

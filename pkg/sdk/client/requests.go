@@ -32,7 +32,9 @@ func (c *Client) Do(ctx context.Context, command events.Envelope) (events.Answer
 	if _, start := command.Command.(events.StartWorkflow); !start && command.RequestID == "" {
 		command.RequestID = newRequestID()
 	}
+	end := c.traced(ctx, &command)
 	response, err := c.send(ctx, command, 0)
+	end(response, err)
 	if err != nil {
 		return events.Answer{}, err
 	}
@@ -41,7 +43,9 @@ func (c *Client) Do(ctx context.Context, command events.Envelope) (events.Answer
 
 // StartAndWait sends a start and waits for the end of the run that answers it, in one message if the run is quick.
 func (c *Client) StartAndWait(ctx context.Context, start events.Envelope) (events.Answer, flow.Outcome, error) {
+	end := c.traced(ctx, &start)
 	response, err := c.send(ctx, start, wire.MaxWait)
+	end(response, err)
 	if err != nil {
 		return events.Answer{}, flow.Outcome{}, err
 	}

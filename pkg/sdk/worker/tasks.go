@@ -78,6 +78,7 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery, result **ap
 		defer stop()
 		execution.Deadline, _ = ctx.Deadline()
 	}
+	ctx, end := w.traced(ctx, d, ref)
 	pulse := &pulse{worker: w, ref: d.GetTask()}
 	ctx = task.NewContext(ctx, execution, w.payloads, pulse.beat)
 	outcome := flow.TaskOutcome{RetryAfter: -1, Failure: &events.Failure{
@@ -87,6 +88,7 @@ func (w *Worker) runTask(ctx context.Context, d *apiv1.TaskDelivery, result **ap
 		if p := recover(); p != nil {
 			outcome.Failure.Message = fmt.Sprintf("panic in a method of the task's error or value: %v", p)
 		}
+		end(outcome)
 		*result = w.taskResult(ctx, d, ref, outcome)
 		pulse.end((*result).GetFailure() != nil)
 	}()

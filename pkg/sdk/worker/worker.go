@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	apiv1 "github.com/continuo-dev/continuo/gen/continuo/api/v1"
@@ -75,6 +76,7 @@ type Worker struct {
 	registry   *flow.Registry
 	options    Options
 	payloads   payload.Converter
+	tracer     trace.Tracer
 	log        *slog.Logger
 	id         events.WorkerID
 	build      events.BuildID
@@ -169,7 +171,7 @@ func (o Options) withDefaults(c *client.Client) Options {
 
 func newWorker(c *client.Client, o Options, registry *flow.Registry) *Worker {
 	return &Worker{
-		conn: c.Conn(), registry: registry, options: o, payloads: c.Payloads(), log: o.Log, sdk: client.SDK(),
+		conn: c.Conn(), registry: registry, options: o, payloads: c.Payloads(), tracer: c.Tracer(), log: o.Log, sdk: client.SDK(),
 		id: events.WorkerID(rand.Text()), build: events.BuildID(o.Build), tasks: offers(registry.Tasks()), workflows: offers(registry.Workflows()),
 		threads: replay.NewThreads(), outbox: newOutbox(), drained: make(chan struct{}, 1),
 		attempts: map[attemptKey]*runningAttempt{}, activations: newActivationSet(),

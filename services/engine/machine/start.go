@@ -117,7 +117,7 @@ func (r *Run) decideStart(env events.Envelope, c events.StartWorkflow) ([]events
 	a := r.answer(env, events.OK, "")
 	a.Status, a.Started = events.StatusRunning, true
 	return []events.Event{
-		events.RunStarted{Type: c.Type, Queue: c.Queue, Input: c.Input, RunTimeout: c.RunTimeout},
+		events.RunStarted{Type: c.Type, Queue: c.Queue, Input: c.Input, RunTimeout: c.RunTimeout, Trace: c.Trace},
 	}, a
 }
 

@@ -992,8 +992,10 @@ type TaskDelivery struct {
 	// Details of the last heartbeat of an earlier attempt.
 	LastHeartbeat *Payload `protobuf:"bytes,8,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
 	// Counts the deliveries of this attempt from 1.
-	Delivery      uint32 `protobuf:"varint,9,opt,name=delivery,proto3" json:"delivery,omitempty"`
-	WorkflowType  string `protobuf:"bytes,10,opt,name=workflow_type,json=workflowType,proto3" json:"workflow_type,omitempty"`
+	Delivery     uint32 `protobuf:"varint,9,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	WorkflowType string `protobuf:"bytes,10,opt,name=workflow_type,json=workflowType,proto3" json:"workflow_type,omitempty"`
+	// The span that started the run, as W3C traceparent; empty when it is not traced.
+	Traceparent   string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1094,6 +1096,13 @@ func (x *TaskDelivery) GetDelivery() uint32 {
 func (x *TaskDelivery) GetWorkflowType() string {
 	if x != nil {
 		return x.WorkflowType
+	}
+	return ""
+}
+
+func (x *TaskDelivery) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -1424,7 +1433,7 @@ const file_continuo_api_v1_worker_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12*\n" +
 	"\x11max_payload_bytes\x18\x03 \x01(\x03R\x0fmaxPayloadBytes\x127\n" +
-	"\tkeepalive\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tkeepalive\"\xe6\x03\n" +
+	"\tkeepalive\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tkeepalive\"\x88\x04\n" +
 	"\fTaskDelivery\x12/\n" +
 	"\x04task\x18\x01 \x01(\v2\x1b.continuo.api.v1.AttemptRefR\x04task\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -1436,7 +1445,8 @@ const file_continuo_api_v1_worker_proto_rawDesc = "" +
 	"\x0elast_heartbeat\x18\b \x01(\v2\x18.continuo.api.v1.PayloadR\rlastHeartbeat\x12\x1a\n" +
 	"\bdelivery\x18\t \x01(\rR\bdelivery\x12#\n" +
 	"\rworkflow_type\x18\n" +
-	" \x01(\tR\fworkflowType\"\xfd\x03\n" +
+	" \x01(\tR\fworkflowType\x12 \n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\xfd\x03\n" +
 	"\x12ActivationDelivery\x12>\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\v2\x1e.continuo.api.v1.ActivationRefR\n" +

@@ -40,7 +40,10 @@ type StartWorkflowRequest struct {
 	// Bounds the run from start to end; none by default.
 	RunTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=run_timeout,json=runTimeout,proto3" json:"run_timeout,omitempty"`
 	// How long to wait for the run's end; 0 means not at all. At most 60 s; longer values count as 60 s.
-	Wait          *durationpb.Duration `protobuf:"bytes,9,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait *durationpb.Duration `protobuf:"bytes,9,opt,name=wait,proto3" json:"wait,omitempty"`
+	// The caller's span, as W3C traceparent: the spans of the run become part of its trace. Empty means that of the gRPC metadata or HTTP
+	// header traceparent. What is malformed is passed over.
+	Traceparent   string `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +139,13 @@ func (x *StartWorkflowRequest) GetWait() *durationpb.Duration {
 		return x.Wait
 	}
 	return nil
+}
+
+func (x *StartWorkflowRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 type StartWorkflowResponse struct {
@@ -3501,7 +3511,7 @@ var File_continuo_api_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\x1econtinuo/api/v1/workflow.proto\x12\x0fcontinuo.api.v1\x1a\x1bcontinuo/api/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x02\n" +
+	"\x1econtinuo/api/v1/workflow.proto\x12\x0fcontinuo.api.v1\x1a\x1bcontinuo/api/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x03\n" +
 	"\x14StartWorkflowRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\tR\n" +
@@ -3513,7 +3523,9 @@ const file_continuo_api_v1_workflow_proto_rawDesc = "" +
 	"\tid_policy\x18\a \x01(\x0e2\x19.continuo.api.v1.IDPolicyR\bidPolicy\x12:\n" +
 	"\vrun_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"runTimeout\x12-\n" +
-	"\x04wait\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xe7\x01\n" +
+	"\x04wait\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12 \n" +
+	"\vtraceparent\x18\n" +
+	" \x01(\tR\vtraceparent\"\xe7\x01\n" +
 	"\x15StartWorkflowResponse\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\x12\x15\n" +

@@ -1650,11 +1650,13 @@ func (*Event_EpochStarted) isEvent_Kind() {}
 
 // RunStarted is the first event of every run.
 type RunStarted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	Queue         string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
-	Input         *Payload               `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
-	RunTimeoutNs  int64                  `protobuf:"varint,4,opt,name=run_timeout_ns,json=runTimeoutNs,proto3" json:"run_timeout_ns,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Type         string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Queue        string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Input        *Payload               `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
+	RunTimeoutNs int64                  `protobuf:"varint,4,opt,name=run_timeout_ns,json=runTimeoutNs,proto3" json:"run_timeout_ns,omitempty"`
+	// What the run's spans belong to, as W3C traceparent; empty when it is not traced.
+	Trace         string `protobuf:"bytes,5,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1715,6 +1717,13 @@ func (x *RunStarted) GetRunTimeoutNs() int64 {
 		return x.RunTimeoutNs
 	}
 	return 0
+}
+
+func (x *RunStarted) GetTrace() string {
+	if x != nil {
+		return x.Trace
+	}
+	return ""
 }
 
 // ActivationScheduled says that workflow code is to run. One activation is in flight per run.
@@ -4028,7 +4037,9 @@ type StartWorkflow struct {
 	Input    *Payload               `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
 	IdPolicy IdPolicy               `protobuf:"varint,4,opt,name=id_policy,json=idPolicy,proto3,enum=continuo.events.v1.IdPolicy" json:"id_policy,omitempty"`
 	// Bounds the run from start to end.
-	RunTimeoutNs  int64 `protobuf:"varint,5,opt,name=run_timeout_ns,json=runTimeoutNs,proto3" json:"run_timeout_ns,omitempty"`
+	RunTimeoutNs int64 `protobuf:"varint,5,opt,name=run_timeout_ns,json=runTimeoutNs,proto3" json:"run_timeout_ns,omitempty"`
+	// What the run's spans belong to, as W3C traceparent; empty when it is not traced.
+	Trace         string `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4096,6 +4107,13 @@ func (x *StartWorkflow) GetRunTimeoutNs() int64 {
 		return x.RunTimeoutNs
 	}
 	return 0
+}
+
+func (x *StartWorkflow) GetTrace() string {
+	if x != nil {
+		return x.Trace
+	}
+	return ""
 }
 
 // SignalWorkflow adds a signal to the inbox of an open run.
@@ -5875,13 +5893,14 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"run_purged\x18\x1e \x01(\v2\x1d.continuo.events.v1.RunPurgedH\x00R\trunPurged\x12G\n" +
 	"\repoch_started\x18\x1f \x01(\v2 .continuo.events.v1.EpochStartedH\x00R\fepochStartedB\x06\n" +
-	"\x04kind\"\x8f\x01\n" +
+	"\x04kind\"\xa5\x01\n" +
 	"\n" +
 	"RunStarted\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x121\n" +
 	"\x05input\x18\x03 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\x12$\n" +
-	"\x0erun_timeout_ns\x18\x04 \x01(\x03R\frunTimeoutNs\"\xe7\x02\n" +
+	"\x0erun_timeout_ns\x18\x04 \x01(\x03R\frunTimeoutNs\x12\x14\n" +
+	"\x05trace\x18\x05 \x01(\tR\x05trace\"\xe7\x02\n" +
 	"\x13ActivationScheduled\x12\x1e\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\x04R\n" +
@@ -6058,13 +6077,14 @@ const file_continuo_events_v1_events_proto_rawDesc = "" +
 	"\aget_run\x18\r \x01(\v2\x1a.continuo.events.v1.GetRunH\x00R\x06getRun\x12A\n" +
 	"\vrelease_run\x18\x0e \x01(\v2\x1e.continuo.events.v1.ReleaseRunH\x00R\n" +
 	"releaseRunB\x06\n" +
-	"\x04kind\"\xcd\x01\n" +
+	"\x04kind\"\xe3\x01\n" +
 	"\rStartWorkflow\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x121\n" +
 	"\x05input\x18\x03 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\x129\n" +
 	"\tid_policy\x18\x04 \x01(\x0e2\x1c.continuo.events.v1.IdPolicyR\bidPolicy\x12$\n" +
-	"\x0erun_timeout_ns\x18\x05 \x01(\x03R\frunTimeoutNs\"W\n" +
+	"\x0erun_timeout_ns\x18\x05 \x01(\x03R\frunTimeoutNs\x12\x14\n" +
+	"\x05trace\x18\x06 \x01(\tR\x05trace\"W\n" +
 	"\x0eSignalWorkflow\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x05input\x18\x02 \x01(\v2\x1b.continuo.events.v1.PayloadR\x05input\"\x88\x03\n" +
