@@ -63,7 +63,7 @@ func stamps(ctx flow.Context, in string) (string, error) {
 func attributeOf(s *tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if a.Key == attribute.Key(key) {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
