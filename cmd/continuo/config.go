@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -130,8 +131,21 @@ func problemsOf(settings config.Server, role string) []error {
 		return nil
 	}))
 	add("pulsar_token_file", checkFile(settings.PulsarTokenFile, notEmpty))
+	add("pulsar_oauth2_key_file", checkFile(settings.PulsarOAuth2KeyFile, oauth2Key))
 	add("clickhouse_password_file", checkFile(settings.ClickHousePasswordFile, notEmpty))
 	return found
+}
+
+// oauth2Key checks the file with which a client asks for its tokens.
+func oauth2Key(text []byte) error {
+	var key struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	if err := json.Unmarshal(text, &key); err != nil || key.ID == "" || key.Secret == "" {
+		return errors.New(`it is not JSON with "client_id" and "client_secret"`)
+	}
+	return nil
 }
 
 // checkFile reads a file that a setting names, if it names one.

@@ -17,6 +17,9 @@ func pulsarOptions(settings config.Server, log *slog.Logger) pulsar.Options {
 		URL: settings.Pulsar, AdminURL: settings.PulsarAdmin, Tenant: settings.PulsarTenant, Namespace: settings.PulsarNamespace,
 		Partitions: settings.Partitions, TokenFile: settings.PulsarTokenFile, Logger: log.With(slog.String("service", "pulsar")),
 		TLS: pulsar.TLS{CAFile: settings.PulsarCAFile, CertFile: settings.PulsarCertFile, KeyFile: settings.PulsarKeyFile},
+		OAuth2: pulsar.OAuth2{
+			Issuer: settings.PulsarOAuth2Issuer, Audience: settings.PulsarOAuth2Audience, Scope: settings.PulsarOAuth2Scope, KeyFile: settings.PulsarOAuth2KeyFile,
+		},
 	}
 }
 

@@ -74,6 +74,11 @@ type Server struct {
 	PulsarCAFile    string `koanf:"pulsar_ca_file"`
 	PulsarCertFile  string `koanf:"pulsar_cert_file"`
 	PulsarKeyFile   string `koanf:"pulsar_key_file"`
+	// PulsarOAuth2Issuer gives tokens for the client id and secret in PulsarOAuth2KeyFile, instead of a token file.
+	PulsarOAuth2Issuer   string `koanf:"pulsar_oauth2_issuer"`
+	PulsarOAuth2Audience string `koanf:"pulsar_oauth2_audience"`
+	PulsarOAuth2Scope    string `koanf:"pulsar_oauth2_scope"`
+	PulsarOAuth2KeyFile  string `koanf:"pulsar_oauth2_key_file"`
 	// ClickHouse is http://user@host:8123/database; ClickHousePasswordFile has the password.
 	ClickHouse             string `koanf:"clickhouse"`
 	ClickHousePasswordFile string `koanf:"clickhouse_password_file"`
@@ -124,6 +129,10 @@ func ClusterFlags(f *pflag.FlagSet) {
 	f.String("pulsar-ca-file", d.PulsarCAFile, "certificates to trust instead of the system's")
 	f.String("pulsar-cert-file", d.PulsarCertFile, "certificate of this client (mTLS)")
 	f.String("pulsar-key-file", d.PulsarKeyFile, "its key")
+	f.String("pulsar-oauth2-issuer", d.PulsarOAuth2Issuer, "URL of an OAuth2 issuer that gives this client its tokens")
+	f.String("pulsar-oauth2-audience", d.PulsarOAuth2Audience, "audience to ask tokens for")
+	f.String("pulsar-oauth2-scope", d.PulsarOAuth2Scope, "scope to ask tokens for")
+	f.String("pulsar-oauth2-key-file", d.PulsarOAuth2KeyFile, "JSON file with client_id and client_secret")
 	f.String("clickhouse", d.ClickHouse, "URL of the read store: http://user@host:8123/database")
 	f.String("clickhouse-password-file", d.ClickHousePasswordFile, "file with its password")
 	f.String("objects", d.Objects, "directory or bucket (s3://bucket/prefix?region=…, gs://, azblob://) that all processes share: checkpoints, histories, large payloads")

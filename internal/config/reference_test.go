@@ -16,7 +16,7 @@ import (
 )
 
 // settingRow is a line of a table of settings: name, variable, flag, default, meaning.
-var settingRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| `([A-Z_]+)` \\| `(--[a-z-]+)` \\| (.+?) \\| (.+) \\|$")
+var settingRow = regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| `([A-Z0-9_]+)` \\| `(--[a-z0-9-]+)` \\| (.+?) \\| (.+) \\|$")
 
 // The reference has one line for every setting and no other, with its variable, its flag and its default; every setting has a flag.
 func TestEverySettingIsDocumented(t *testing.T) {
