@@ -119,7 +119,6 @@ bench-pulsar: build ## services over a real Pulsar and the engine of ClickHouse,
 	bin/withservers -stock sh -ec '$(BENCH_WARM); $(BENCH) --workload seq10,sequence --setting "stock broker" > bin/bench-stock.json'
 	bin/withservers sh -ec '$(BENCH_WARM); $(BENCH) --workload all > bin/bench-tuned.json; \
 		$(BENCH) --workload seq10 --inflight 256 --setting "256 in flight" > bin/bench-more.json; \
-		GOMAXPROCS=1 $(BENCH) --workload seq10,sequence --setting "GOMAXPROCS=1" >> bin/bench-more.json; \
 		$(BENCH) --workload seq10,sequence --together --setting "one process" >> bin/bench-more.json'
 	bin/continuo bench --read bin/bench-tuned.json,bin/bench-more.json,bin/bench-stock.json --write docs/performance.md --as 'make bench-pulsar'
 

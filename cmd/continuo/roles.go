@@ -69,7 +69,7 @@ func newRoles(a *app) []*cobra.Command {
 // runCluster runs services until ctx ends or one fails.
 func (a *app) runCluster(ctx context.Context, settings config.Server, roles []cluster.Role) error {
 	keepHeapRoom()
-	if len(roles) > 1 { // nobody computes for long beside a service that is alone, and more threads cost 5 % of its speed
+	if len(roles) > 1 { // beside a service that is alone nobody computes for long
 		shareProcessors()
 	}
 	log := newLogger(a, settings)

@@ -70,7 +70,11 @@ func WriteDocument(ctx context.Context, path string, o Origin, results []Result)
 		facts.add("broker", results[0].Broker)
 	}
 	if len(results) > 0 {
-		facts.add("each workload", fmt.Sprintf("%d times, each with processes of its own; medians of each figure", results[0].Repeat))
+		if n := results[0].Repeat; n > 1 {
+			facts.add("each workload", fmt.Sprintf("%d times, each with processes of its own; medians of each figure", n))
+		} else {
+			facts.add("each workload", "once, with processes of its own")
+		}
 	}
 	facts.markdown(&out)
 	_, _ = fmt.Fprintf(&out, "%s.\n\n", strings.TrimPrefix(Summary(results), "bench: "))

@@ -136,7 +136,7 @@ func WriteTable(w io.Writer, results []Result) {
 
 // Summary says in one line how the results stand to the floors and goals.
 func Summary(results []Result) string {
-	var all, floors, goals, unknown int
+	var all, floors, goals, unknown, without int
 	for _, v := range Judge(results) {
 		all++
 		switch {
@@ -145,11 +145,17 @@ func Summary(results []Result) string {
 		case v.AtFloor != "no":
 			unknown++
 		}
-		if v.AtGoal == "yes" {
+		switch v.AtGoal {
+		case "yes":
 			goals++
+		case "-":
+			without++
 		}
 	}
-	line := fmt.Sprintf("bench: %d workloads, %d of %d figures at their floor, %d at their goal", len(results), floors, all, goals)
+	line := fmt.Sprintf("bench: %d workloads, %d of %d figures at their floor", len(results), floors, all)
+	if all > without || all == 0 {
+		line += fmt.Sprintf(", %d at their goal", goals)
+	}
 	if unknown > 0 {
 		line += fmt.Sprintf("; %d not measured as asked for", unknown)
 	}
