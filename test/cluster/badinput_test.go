@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ func TestBadInput(t *testing.T) { //nolint:paralleltest // others kill the broke
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port that nobody serves
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,13 +61,8 @@ func TestBadInput(t *testing.T) { //nolint:paralleltest // others kill the broke
 		"a used port":            {"gateway", map[string]string{"--http-addr": strings.TrimPrefix(broker.AdminURL(), "http://")}, []string{"--http-addr"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			settings := map[string]string{}
-			for flag, value := range good {
-				settings[flag] = value
-			}
-			for flag, value := range test.change {
-				settings[flag] = value
-			}
+			settings := maps.Clone(good)
+			maps.Copy(settings, test.change)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			began := time.Now()
