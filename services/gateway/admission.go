@@ -33,8 +33,8 @@ const (
 //
 // It is the idea of CoDel: a queue that drains now and then is good however long it was, and one in which even the quickest waits
 // is not. When even the quickest answer of a window took longer than the target, as many commands are let in at a time as the engine
-// has answered per target, or half of that when more is refused than answered. When answers are quick again the bound grows, and goes
-// when nothing was refused for a window.
+// has answered per target, or half of that when more is refused than answered. As long as anything is refused the bound follows what
+// is answered per target, growing slowly; it goes when nothing was refused for a window.
 //
 // An engine on a slow disk takes long for every answer and many at a time, which is no overload: so the target follows the answers of
 // an engine that has little to do. While there is a bound that is not to be seen, and is looked for now and then.
@@ -116,13 +116,11 @@ func (a *admission) roll(now time.Duration) {
 		a.probe(now)
 	case a.answered == 0: // nothing is known; a bound that holds goes on
 	case a.bound > 0 && a.refused > a.answered:
-		perTarget := float64(a.answered) * float64(a.target()/2) / float64(length)
-		a.bound = max(int(perTarget), floodLeast)
+		a.bound = max(a.per(a.target()/2, length), floodLeast)
 	case a.quickest > a.target():
-		perTarget := float64(a.answered) * float64(a.target()) / float64(length)
-		a.bound = max(int(perTarget), admissionLeast)
-	case a.bound > 0 && a.refused > 0:
-		a.bound += a.bound/8 + 1
+		a.bound = max(a.per(a.target(), length), admissionLeast)
+	case a.bound > 0 && a.refused > 0: // up or down to where a usual answer takes the target
+		a.bound = max(min(a.per(a.target(), length), a.bound+a.bound/8+1), admissionLeast)
 	default:
 		a.bound = 0
 		a.learn(now)
@@ -131,6 +129,11 @@ func (a *admission) roll(now time.Duration) {
 		a.probing, a.before, a.bound = 1, a.bound, admissionAlone
 	}
 	a.began, a.answered, a.refused, a.quickest, a.most = now, 0, 0, 0, a.inFlight
+}
+
+// per is how many commands are answered in a time, as fast as in the window.
+func (a *admission) per(target, window time.Duration) int {
+	return int(float64(a.answered) * float64(target) / float64(window))
 }
 
 func (a *admission) target() time.Duration { return max(admissionTarget, admissionSlack*a.base) }
