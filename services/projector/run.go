@@ -210,7 +210,8 @@ func (p *Projector) wait(ctx context.Context, timer clock.Timer, until events.Ti
 	return false
 }
 
-// persist writes what was collected. It tries until that succeeds, the model is found damaged, or ctx ends.
+// persist writes what was collected. It tries until that succeeds, the model is found damaged, or ctx ends. A write that is under way
+// then is finished: one that breaks off looks like that of another projector to who exchanges the model.
 func (p *Projector) persist(ctx context.Context, out Output, timer clock.Timer) error {
 	var stored []row.Run
 	err := p.retry(ctx, timer, func() (err error) {
@@ -221,7 +222,7 @@ func (p *Projector) persist(ctx context.Context, out Output, timer clock.Timer) 
 		return err
 	}
 	batch := p.Write(stored)
-	return p.retry(ctx, timer, func() error { return p.store(ctx, batch) })
+	return p.retry(ctx, timer, func() error { return p.store(context.WithoutCancel(ctx), batch) })
 }
 
 func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() error) error {
