@@ -263,7 +263,9 @@ func TestUnknownOutcomesAreAskedAgain(t *testing.T) {
 		}}}
 	}
 	start := events.Envelope{WorkflowID: "a", RunID: events.RunID{1}, Command: events.StartWorkflow{Type: "t"}}
-	for name, command := range map[string]events.Envelope{"start": start, "signal": signal("a")} {
+	bare := start
+	bare.RunID = events.RunID{}
+	for name, command := range map[string]events.Envelope{"start": start, "signal": signal("a"), "start without a run id": bare} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -279,6 +281,9 @@ func TestUnknownOutcomesAreAskedAgain(t *testing.T) {
 					t.Errorf("the outcome that comes late is lost: %v", err)
 				}
 				got := g.stream(0).got()
+				if got[0].GetSignal().GetRequestId()+got[0].GetStart().GetRunId() == "" {
+					t.Error("a command that is repeated has no id: it could happen twice")
+				}
 				for _, call := range got {
 					if call.GetSignal().GetRequestId() != got[0].GetSignal().GetRequestId() || call.GetStart().GetRunId() != got[0].GetStart().GetRunId() {
 						t.Error("a repeated command has another request id: it could happen twice")

@@ -107,6 +107,9 @@ func (c *Client) View(ctx context.Context, run flow.RunRef, name events.ViewName
 
 // send sends a command, repeating it while the server has no room for it or does not know its outcome. Wait is for starts.
 func (c *Client) send(ctx context.Context, command events.Envelope, wait time.Duration) (*apiv1.ClientResponse, error) {
+	if _, start := command.Command.(events.StartWorkflow); start && command.RunID.IsZero() {
+		command.RunID = c.NewRunID() // the server would draw another one each time
+	}
 	if _, err := wire.ToCall(command); err != nil {
 		return nil, err
 	}
