@@ -38,6 +38,14 @@ type admittedStream struct {
 // Context is done when the stream is, or when its token is revoked.
 func (s admittedStream) Context() context.Context { return s.ctx }
 
+// RecvMsg fails once the token is revoked: whoever does not read keeps the stream from ending, but is not heard.
+func (s admittedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil || s.ctx.Err() == nil {
+		return err
+	}
+	return asStatus(context.Cause(s.ctx))
+}
+
 // admitStream judges who opens a stream. end is told how the stream ended, and returns what its caller is told.
 func (g *Gateway) admitStream(stream grpc.ServerStream) (admitted grpc.ServerStream, end func(error) error, err error) {
 	pass, err := g.passOf(stream.Context())
