@@ -17,6 +17,8 @@ var _ readmodel.Renewable = (*Model)(nil)
 // stand, which are lower, whatever is new already is written again and changes nothing.
 var exchanged = []string{"workflows", "history", "steps", "errors", "purged", "positions"}
 
+var errAnotherWrites = fmt.Errorf("%w: another projector was writing while the new read model took the place of the old one; it is built once more", readmodel.ErrUnavailable)
+
 // AskRebuild notes that somebody wants the model built anew.
 func (m *Model) AskRebuild(ctx context.Context) error {
 	ctx, end, err := m.query(ctx)
@@ -71,6 +73,11 @@ func (m *Model) Exchange(ctx context.Context, with readmodel.Model, wish uint64)
 	if err != nil {
 		return m.failed(err)
 	}
+	for _, p := range before { // what is written half now would be half in the old tables
+		if p.Hand > p.Next {
+			return errAnotherWrites
+		}
+	}
 	m.writer = writer{}
 	for _, table := range exchanged {
 		if err := m.conn.Exec(ctx, "EXCHANGE TABLES "+quoted(m.database)+"."+table+" AND "+quoted(beside.database)+"."+table); err != nil {
@@ -82,8 +89,8 @@ func (m *Model) Exchange(ctx context.Context, with readmodel.Model, wish uint64)
 		return m.failed(err)
 	}
 	for id, p := range after {
-		if p != before[id] || p.Hand > p.Next {
-			return fmt.Errorf("%w: another projector was writing while the new read model took the place of the old one; it is built once more", readmodel.ErrUnavailable)
+		if p != before[id] {
+			return errAnotherWrites
 		}
 	}
 	if err := m.conn.Exec(ctx, "INSERT INTO rebuilds VALUES (?, ?)", wish, wish); err != nil {

@@ -85,6 +85,9 @@ func TestAnExchangeUnderAnotherWriterIsNotTheEnd(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	_, m := fresh(t)
+	if err := m.Apply(ctx, oneRun(1, 5)); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.AskRebuild(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +102,9 @@ func TestAnExchangeUnderAnotherWriterIsNotTheEnd(t *testing.T) {
 	}
 	if wish, err := m.RebuildAsked(ctx); err != nil || wish != 1 {
 		t.Errorf("the wish does not stand: %d, %v", wish, err)
+	}
+	if list, err := m.List(ctx, readmodel.Filter{}, readmodel.Page{}); err != nil || len(list.Runs) != 1 {
+		t.Errorf("the old model does not answer any more: %+v, %v", list, err)
 	}
 }
 
