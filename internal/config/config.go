@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/file"
@@ -185,7 +184,7 @@ func Read(path string, flags *pflag.FlagSet) (Server, Origins, error) {
 	}
 	environment := env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(key, value string) (string, any) {
 		name := strings.ToLower(strings.TrimPrefix(key, EnvPrefix))
-		if value == "" || slices.Contains(clientSettings, name) || mutant.Built && key == mutant.Variable {
+		if value == "" || slices.Contains(clientSettings, name) || slices.Contains(composeVariables, name) || mutant.Built && key == mutant.Variable {
 			return "", nil
 		}
 		origins[name] = key
@@ -209,19 +208,20 @@ func Read(path string, flags *pflag.FlagSet) (Server, Origins, error) {
 	if err := k.Load(set, nil); err != nil {
 		return Server{}, nil, fmt.Errorf("%w: flags: %w", ErrInvalid, err)
 	}
-	c := Default()
-	decode := koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		Result: &c, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: true,
-		DecodeHook: mapstructure.StringToTimeDurationHookFunc(),
-	}}
-	if err := k.UnmarshalWithConf("", &c, decode); err != nil {
-		return Server{}, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	c, err := decode(k, origins)
+	if err != nil {
+		return Server{}, nil, err
 	}
 	return c, origins, nil
 }
 
 // clientSettings are CONTINUO_ variables of the command line that are not settings of a server.
 var clientSettings = []string{"addr", "config", "output", "namespace", "ca_file", "token_file", "tls"} //nolint:gochecknoglobals // a fixed table
+
+// composeVariables are CONTINUO_ variables of deploy/compose, so that a shell that has them can run servers, too.
+var composeVariables = []string{ //nolint:gochecknoglobals // a fixed table
+	"version", "secrets", "rest", "http_port_1", "http_port_2", "grpc_port_1", "grpc_port_2",
+}
 
 // FileFromEnv returns the configuration file that the environment names; empty if none.
 func FileFromEnv() string { return os.Getenv(EnvPrefix + "CONFIG") }

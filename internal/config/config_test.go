@@ -35,6 +35,8 @@ func TestLaterSourcesOverride(t *testing.T) {
 	t.Setenv("CONTINUO_RETENTION_HISTORY", "48h")
 	t.Setenv("CONTINUO_HTTP_ADDR", "")       // set to nothing
 	t.Setenv("CONTINUO_ADDR", "127.0.0.1:9") // the command line's, not a server setting
+	t.Setenv("CONTINUO_VERSION", "1.2.3")    // deploy/compose's
+	t.Setenv("CONTINUO_REST", "https://127.0.0.1:7480")
 	got, err := load(t, "log_level: debug\nhttp_addr: 127.0.0.1:1\ngrpc_addr: 127.0.0.1:2\n", "--grpc-addr", "127.0.0.1:3", "--temp")
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +45,13 @@ func TestLaterSourcesOverride(t *testing.T) {
 	want.LogLevel, want.RetentionHistory, want.HTTPAddr, want.GRPCAddr = "warn", 48*time.Hour, "127.0.0.1:1", "127.0.0.1:3"
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAnUnknownVariableIsNamed(t *testing.T) {
+	t.Setenv("CONTINUO_NONSENSE", "x")
+	if _, err := load(t, ""); err == nil || !strings.Contains(err.Error(), `CONTINUO_NONSENSE: there is no setting "nonsense"`) {
+		t.Errorf("got %v, want an error that names the variable", err)
 	}
 }
 
@@ -65,7 +74,9 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		{args: []string{"--disk-reserve-bytes", "1"}, want: "disk_reserve_bytes"},
 		{args: []string{"--max-payload-bytes", "1"}, want: "max_payload_bytes"},
 		{args: []string{"--drain-timeout", "0s"}, want: "drain_timeout"},
-		{file: "http_adr: 127.0.0.1:1\n", want: "http_adr"},
+		{file: "http_adr: 127.0.0.1:1\n", want: `continuo.yaml: there is no setting "http_adr"`},
+		{file: "drain_timeout: 10\n", want: "10 has no unit; write 10s"},
+		{file: "retention_history: 1e9\n", want: "no unit"},
 		{file: "drain_timeout: soon\n", want: "drain_timeout"},
 		{file: ": [", want: "continuo.yaml"},
 	} {
@@ -84,15 +95,16 @@ func TestBadClusterSettingsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*config.Server){
-		"--pulsar":         func(c *config.Server) { c.Pulsar = "" },
-		"pulsar is not":    func(c *config.Server) { c.Pulsar = "http://a:6650" },
-		"pulsar_admin":     func(c *config.Server) { c.PulsarAdmin = "a:8080" },
-		"--objects":        func(c *config.Server) { c.Objects = "" },
-		"objects is not":   func(c *config.Server) { c.Objects = "ftp://host/dir" },
-		"--clickhouse":     func(c *config.Server) { c.ClickHouse = "" },
-		"clickhouse is":    func(c *config.Server) { c.ClickHouse = "http:///x?password=secret" },
-		"partitions":       func(c *config.Server) { c.Partitions = 5000 },
-		"pulsar_cert_file": func(c *config.Server) { c.PulsarCertFile = "x" },
+		"--pulsar":          func(c *config.Server) { c.Pulsar = "" },
+		"pulsar is not":     func(c *config.Server) { c.Pulsar = "http://a:6650" },
+		"pulsar_admin":      func(c *config.Server) { c.PulsarAdmin = "a:8080" },
+		"--objects":         func(c *config.Server) { c.Objects = "" },
+		"a bucket is s3://": func(c *config.Server) { c.Objects = "s3:/bucket" },
+		"objects is not":    func(c *config.Server) { c.Objects = "ftp://host/dir" },
+		"--clickhouse":      func(c *config.Server) { c.ClickHouse = "" },
+		"clickhouse is":     func(c *config.Server) { c.ClickHouse = "http:///x?password=secret" },
+		"partitions":        func(c *config.Server) { c.Partitions = 5000 },
+		"pulsar_cert_file":  func(c *config.Server) { c.PulsarCertFile = "x" },
 	} {
 		c := good
 		change(&c)

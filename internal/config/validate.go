@@ -64,7 +64,10 @@ func (c Server) ClusterProblems(readModel bool) []error {
 	var p problems
 	p.unless(c.Pulsar != "", "pulsar is not set: name the broker with --pulsar pulsar://HOST:6650 or CONTINUO_PULSAR")
 	p.unless(c.Objects != "", "objects is not set: name the directory that all processes share with --objects DIR or CONTINUO_OBJECTS, or a bucket with s3://BUCKET, gs://BUCKET or azblob://CONTAINER")
-	if _, is := c.ObjectsDirectory(); !is {
+	if dir, is := c.ObjectsDirectory(); is {
+		scheme, _, _ := strings.Cut(dir, ":")
+		p.unless(!slices.Contains([]string{"s3", "gs", "azblob"}, scheme), "objects is %q; a bucket is %s://NAME, a directory of that name ./%s", dir, scheme, dir)
+	} else {
 		p.add(checkURL("objects", c.Objects, "s3", "gs", "azblob"))
 	}
 	p.unless(!readModel || c.ClickHouse != "",
