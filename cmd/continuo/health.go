@@ -82,6 +82,9 @@ func (a *app) printHealth(status int, text []byte) error {
 		} `json:"components"`
 	}
 	if err := json.Unmarshal(text, &document); err != nil || document.Status == "" {
+		if status == http.StatusBadRequest {
+			return errors.New("what answers there may speak TLS: use --tls, or --ca-file with the certificates to trust")
+		}
 		return fmt.Errorf("what answers there with status %d is no process of Continuo", status)
 	}
 	if a.output == "json" {

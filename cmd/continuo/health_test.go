@@ -31,6 +31,7 @@ func TestHealth(t *testing.T) {
 		"over TLS":   {answer(http.StatusOK, ready), true, exitOK, "scheduler  ready  stands by"},
 		"not ready":  {answer(http.StatusServiceUnavailable, strings.ReplaceAll(ready, "true", "false")), false, exitFailed, "scheduler  not ready  stands by"},
 		"not ours":   {answer(http.StatusOK, "welcome"), false, exitFailed, "no process of Continuo"},
+		"may be TLS": {answer(http.StatusBadRequest, "Client sent an HTTP request to an HTTPS server."), false, exitFailed, "may speak TLS"},
 		"not a host": {nil, false, exitUsage, "host:port"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func (a *app) explain(err error) string {
 	refusal := wire.FromStatus(err)
 	if st.Code() == codes.Unavailable && len(st.Details()) == 0 {
 		if strings.Contains(st.Message(), "authentication handshake failed") {
-			return fmt.Sprintf("no TLS with %s: %s [%s]\nDoes the server speak TLS, and is its certificate signed by those of --ca-file (CONTINUO_CA_FILE), or the system's?",
+			return fmt.Sprintf("no TLS with %s: %s [%s]\nDoes the server speak TLS, is its certificate for this address, and is it signed by those of --ca-file (CONTINUO_CA_FILE), or the system's?",
 				a.addr, handshakeError(st.Message()), events.Unavailable)
 		}
 		if !a.tls && a.caFile == "" && strings.Contains(st.Message(), "server preface") {

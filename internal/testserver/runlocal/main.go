@@ -49,9 +49,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "up":
 		return up(ctx, *file, dir, out)
 	case "down":
-		if err := down(dir, out); err != nil || !*volumes {
+		if err := down(dir, out); err != nil {
 			return err
 		}
+		if _, err := os.Stat(dir); err != nil {
+			return nil // there never was anything
+		}
+		if !*volumes {
+			fmt.Fprintf(out, "Data and logs stay in %s.\n", dir)
+			return nil
+		}
+		fmt.Fprintf(out, "%s is deleted, with data, logs and secrets.\n", dir)
 		return os.RemoveAll(dir)
 	case "status":
 		return status(dir, out)

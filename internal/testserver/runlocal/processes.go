@@ -195,7 +195,7 @@ func down(dir string, out io.Writer) error {
 			fmt.Fprintf(out, "%s did not end in time and was killed.\n", name)
 		}
 	}
-	fmt.Fprintf(out, "%d processes ended. Data and logs stay in %s.\n", ended, dir)
+	fmt.Fprintf(out, "%d processes ended.\n", ended)
 	return os.Remove(stateFile(dir))
 }
 

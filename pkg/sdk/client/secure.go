@@ -179,7 +179,7 @@ func readToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s does not have a token and nothing else", path)
+		return "", fmt.Errorf("%s does not have a token and nothing else; a server's file has NAME:TOKEN on its lines, a client's the token alone", path)
 	}
 	return token, nil
 }
