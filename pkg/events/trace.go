@@ -28,7 +28,7 @@ func (t Traceparent) Valid() bool {
 
 // Sampled reports whether the trace is recorded: only then a run has to know it.
 func (t Traceparent) Sampled() bool {
-	if t == "" || !t.Valid() {
+	if t == "" || !t.Valid() || strings.Trim(string(t[3:35]), "0") == "" || strings.Trim(string(t[36:52]), "0") == "" { // zeros name nothing
 		return false
 	}
 	return strings.IndexByte("0123456789abcdef", t[len(t)-1])&1 == 1 // the lowest bit of the flags
