@@ -52,15 +52,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err := down(dir, out); err != nil {
 			return err
 		}
-		if _, err := os.Stat(dir); err != nil {
-			return nil // there never was anything
-		}
 		if !*volumes {
-			fmt.Fprintf(out, "Data and logs stay in %s.\n", dir)
+			fmt.Fprintf(out, "What there is of data and logs stays in %s.\n", dir)
 			return nil
 		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
 		fmt.Fprintf(out, "%s is deleted, with data, logs and secrets.\n", dir)
-		return os.RemoveAll(dir)
+		return nil
 	case "status":
 		return status(dir, out)
 	}
