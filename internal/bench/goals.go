@@ -61,6 +61,8 @@ func brokerTargets() []target {
 		{"sequence", "p50 ms of a task", more("task_p50_ms"), "%.2f", 12, 0, true, inflight(1)},
 		{"sequence", "appends in series for a task", more("appends_in_series"), "%.2f", 4, 0, true, inflight(1)},
 		{"takeover", "p99 ms with 10,000 open runs", func(r *Result) float64 { return r.P99Ms }, "%.0f", 4_000, 0, true, nil},
+		{"takeover-stopped", "p99 ms with 10,000 open runs", func(r *Result) float64 { return r.P99Ms }, "%.0f", 4_000, 0, true, nil},
+		{"handover", "p99 ms with 10,000 open runs", func(r *Result) float64 { return r.P99Ms }, "%.0f", 500, 0, true, nil},
 		{"project", "events/s into ClickHouse", func(r *Result) float64 { return r.PerSecond }, "%.0f", 50_000, 0, false, nil},
 	}
 }

@@ -6,20 +6,49 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// takeoverRuns is how many runs are open while engines are killed, takeoverKills how often one is.
+// takeoverRuns is how many runs are open while engines are lost, takeoverKills how often one is.
 const (
 	takeoverRuns  = 10_000
 	takeoverKills = 6
 )
 
-// takeover measures how long the partitions of an engine that is killed are without one: from the kill until a signal to a
-// run in each of them, sent after the kill, is durable. There are two engines, which are killed in turn.
-func takeover(ctx context.Context, l *lab) error {
+// loss is how an engine is lost, and how it comes back.
+type loss struct {
+	lose func(m *member) error
+	back func(ctx context.Context, m *member) error
+}
+
+var (
+	killed = loss{
+		func(m *member) error { return m.Kill() },
+		func(ctx context.Context, m *member) error { return m.restart(ctx) },
+	}
+	stopped = loss{
+		func(m *member) error { return m.Signal(syscall.SIGSTOP) },
+		func(_ context.Context, m *member) error { return m.Signal(syscall.SIGCONT) },
+	}
+	leaves = loss{
+		func(m *member) error { return m.Signal(syscall.SIGTERM) },
+		func(ctx context.Context, m *member) error {
+			select {
+			case <-m.Gone():
+				return m.restart(ctx)
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		},
+	}
+)
+
+// takeover measures how long the partitions of an engine that is lost are without one: from that moment until a signal to a
+// run in each of them, sent after it, is durable. There are two engines, which are lost in turn.
+func (e loss) takeover(ctx context.Context, l *lab) error {
 	if l.suite.broker.Together {
 		return errors.New("it kills engines and not gateways: leave --together out")
 	}
@@ -44,9 +73,9 @@ func takeover(ctx context.Context, l *lab) error {
 	var took []time.Duration
 	for n := range takeoverKills {
 		victim := l.suite.of("engine")[n%2]
-		found, err := l.killEngine(ctx, victim, runs)
+		found, err := l.loseEngine(ctx, victim, e, runs)
 		if err != nil {
-			return fmt.Errorf("kill %d: %w", n+1, err)
+			return fmt.Errorf("loss %d: %w", n+1, err)
 		}
 		took = append(took, found...)
 	}
@@ -77,9 +106,9 @@ func (l *lab) aRunInEach(partitions int) ([]string, error) {
 	return runs, nil
 }
 
-// killEngine kills an engine while both own partitions, measures how long each of those that it owned took to answer again,
-// and starts it again.
-func (l *lab) killEngine(ctx context.Context, victim *member, runs []string) ([]time.Duration, error) {
+// loseEngine lets an engine be lost while both own partitions, measures how long each of those that it owned took to answer again,
+// and has it back.
+func (l *lab) loseEngine(ctx context.Context, victim *member, how loss, runs []string) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("after %s", patience))
 	defer cancel()
 	owned := 0
@@ -103,10 +132,10 @@ func (l *lab) killEngine(ctx context.Context, victim *member, runs []string) ([]
 			return nil, context.Cause(ctx)
 		}
 	}
-	if err := victim.Kill(); err != nil {
+	began := now()
+	if err := how.lose(victim); err != nil {
 		return nil, err
 	}
-	began := now()
 	took, errs := make([]time.Duration, len(runs)), make([]error, len(runs))
 	var all sync.WaitGroup
 	for p, id := range runs {
@@ -117,10 +146,10 @@ func (l *lab) killEngine(ctx context.Context, victim *member, runs []string) ([]
 	}
 	all.Wait()
 	if err := firstOf(errs); err != nil {
-		return nil, fmt.Errorf("signal after the kill: %w", cause(ctx, err))
+		return nil, fmt.Errorf("signal after the loss: %w", cause(ctx, err))
 	}
 	slices.Sort(took)
-	return took[len(took)-owned:], victim.restart(ctx) // the others had an owner all the time
+	return took[len(took)-owned:], how.back(ctx, victim) // the others had an owner all the time
 }
 
 // wakeAgain sends a signal that its run may never take, again while the gateway says that it may be answered later.

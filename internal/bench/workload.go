@@ -51,7 +51,9 @@ func workloads() []workload {
 		{name: "hotrun", unit: "signals", inflight: 1, run: hotrun, shapes: embeddedOnly},
 		{name: "recover", unit: "events", inflight: 256, kills: true, run: recovery, shapes: embeddedOnly},
 		{name: "idle", unit: "seconds", inflight: 1, run: idle, shapes: brokerOnly},
-		{name: "takeover", unit: "take-overs", inflight: 256, kills: true, run: takeover, shapes: brokerOnly},
+		{name: "takeover", unit: "take-overs", inflight: 256, kills: true, run: killed.takeover, shapes: brokerOnly},
+		{name: "takeover-stopped", unit: "take-overs", inflight: 256, kills: true, run: stopped.takeover, shapes: brokerOnly},
+		{name: "handover", unit: "hand-overs", inflight: 256, kills: true, run: leaves.takeover, shapes: brokerOnly},
 		{name: "project", unit: "events", inflight: 64, run: project, shapes: brokerOnly},
 	}
 }
