@@ -249,6 +249,9 @@ func (p *Process) Close() error {
 func (p *Process) release() error {
 	var errs []error
 	if p.serving {
+		for _, m := range p.members {
+			m.StandAside()
+		}
 		p.group.Stop()
 		errs = append(errs, p.group.Wait())
 	} else {

@@ -69,6 +69,7 @@ type Membership struct {
 	clocks *presence.Clocks
 	works  map[events.Partition]struct{}
 	moved  chan struct{} // closed and replaced when the view changes
+	aside  bool          // it is about to leave
 	n      uint64        // announcements made
 	beats  uint64        // of them in the rhythm
 }
@@ -113,6 +114,15 @@ func (m *Membership) open(ctx context.Context) (brokerlog.Reader, error) {
 		return nil, err
 	}
 	return m.options.Log.Read(ctx, brokerlog.Presence, topicPartition, end)
+}
+
+// StandAside says that this process is about to leave: what it works on goes to others one by one, as soon as it has said
+// [Membership.End], instead of all at once when it has left.
+func (m *Membership) StandAside() {
+	m.mu.Lock()
+	m.aside = true
+	m.mu.Unlock()
+	m.announceNow()
 }
 
 // Leave says goodbye, so that nobody waits for a silence, and ends the membership.
@@ -248,7 +258,7 @@ func (m *Membership) next(beat, leaving bool) []byte {
 	if beat {
 		m.beats++
 	}
-	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Beat: m.beats, At: events.TimeOf(m.options.Clock.Now()), Leaving: leaving}
+	a := presence.Announcement{Process: m.self, Role: m.options.Role, Name: m.options.Name, N: m.n, Beat: m.beats, At: events.TimeOf(m.options.Clock.Now()), Aside: m.aside, Leaving: leaving}
 	for p := range m.works {
 		a.Works = append(a.Works, p)
 	}

@@ -197,3 +197,43 @@ func TestAWrongClockIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// What a process that stands aside works on goes to the others as it ends, before it has left.
+func TestWhoStandsAsideGivesAllAway(t *testing.T) {
+	t.Parallel()
+	b := memory.NewBroker(memory.BrokerOptions{Partitions: partitions})
+	ctx, cancel := context.WithCancel(bg(t))
+	defer cancel()
+	first, second := join(t, b, "engine"), join(t, b, "engine")
+	firsts, seconds := make(chan events.Partition, 10*partitions), make(chan events.Partition, 10*partitions)
+	go own(ctx, first, firsts)
+	go own(ctx, second, seconds)
+	for mine := map[events.Partition]bool{}; len(mine) == 0 || len(mine) == partitions; {
+		select { // until they are shared
+		case p := <-firsts:
+			mine[p] = true
+		case p := <-seconds:
+			delete(mine, p)
+		case <-ctx.Done():
+			t.Fatal("nobody owns anything")
+		}
+	}
+	first.StandAside()
+	took := map[events.Partition]bool{}
+	for len(took) < partitions {
+		select {
+		case p := <-seconds:
+			took[p] = true
+		case <-first.Changed():
+			for _, m := range second.Present() {
+				if m.Process == second.Self() {
+					for _, p := range m.Works {
+						took[p] = true
+					}
+				}
+			}
+		case <-ctx.Done():
+			t.Fatalf("the other one has %d of %d partitions", len(took), partitions)
+		}
+	}
+}

@@ -22,7 +22,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	     13      8  n
 //	     21      8  beat
 //	     29      8  at
-//	     37      1  flags: 1 leaving
+//	     37      1  flags: 1 leaving, 2 aside
 //	     38    1+n  role: length, text
 //	      …    1+n  name
 //	      …   2+2n  works
@@ -36,6 +36,9 @@ func Append(dst []byte, a *Announcement) []byte {
 	flags := byte(0)
 	if a.Leaving {
 		flags = 1
+	}
+	if a.Aside {
+		flags |= 2
 	}
 	dst = append(dst, flags)
 	for _, text := range []struct {
@@ -70,7 +73,7 @@ func Decode(b []byte) (Announcement, error) {
 	}
 	a := Announcement{
 		Process: Process(binary.BigEndian.Uint64(rest)), N: binary.BigEndian.Uint64(rest[8:]), Beat: binary.BigEndian.Uint64(rest[16:]),
-		At: events.Time(binary.BigEndian.Uint64(rest[24:])), Leaving: rest[32]&1 != 0,
+		At: events.Time(binary.BigEndian.Uint64(rest[24:])), Leaving: rest[32]&1 != 0, Aside: rest[32]&2 != 0,
 	}
 	rest = rest[33:]
 	for _, text := range []*string{&a.Role, &a.Name} {

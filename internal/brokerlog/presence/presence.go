@@ -43,6 +43,8 @@ type Announcement struct {
 	N, Beat uint64
 	// At is what its wall clock showed.
 	At events.Time
+	// Aside is set when it is about to leave: nothing new is for it, and what it still works on is nobody else's yet.
+	Aside bool
 	// Leaving is set in its last one.
 	Leaving bool
 	// Works are the partitions that it works on, ascending.
@@ -134,13 +136,13 @@ func (v *View) list(wanted func(*member) bool) []Member {
 }
 
 // Owner returns who should work on a partition: of those present the one whose mix with the partition is highest, so that
-// little moves when somebody comes or goes. False when nobody is there.
+// little moves when somebody comes or goes. Those who stand aside get nothing. False when nobody is there.
 func (v *View) Owner(p events.Partition) (Process, bool) {
 	var best Process
 	var most uint64
 	found := false
 	for id, m := range v.members { // sorted: the greatest is found in any order
-		if !v.peer(m) {
+		if !v.peer(m) || m.said.Aside {
 			continue
 		}
 		if score := mix(uint64(id), uint64(p)); !found || score > most || score == most && id < best {

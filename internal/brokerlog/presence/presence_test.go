@@ -187,9 +187,9 @@ func TestMembersAreBounded(t *testing.T) {
 
 func TestCodec(t *testing.T) {
 	t.Parallel()
-	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Beat: 4, At: 1_700_000_000_000_000, Leaving: true, Works: []events.Partition{0, 3, 65535}}
+	a := presence.Announcement{Process: 1 << 63, Role: "engine", Name: "host-1/4711", N: 9, Beat: 4, At: 1_700_000_000_000_000, Aside: true, Leaving: true, Works: []events.Partition{0, 3, 65535}}
 	b := presence.Append([]byte("x"), &a)[1:]
-	const golden = "\x02\xfa~\x12-\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\t\x00\x00\x00\x00\x00\x00\x00\x04\x00\x06\n$\x18\x1e@\x00\x01\x06engine\vhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
+	const golden = "\x02\xbb\xb9r\xb4\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\t\x00\x00\x00\x00\x00\x00\x00\x04\x00\x06\n$\x18\x1e@\x00\x03\x06engine\vhost-1/4711\x00\x03\x00\x00\x00\x03\xff\xff"
 	if string(b) != golden {
 		t.Errorf("the bytes are %q", b)
 	}
@@ -221,4 +221,30 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%v, %s", err, diff)
 		}
 	})
+}
+
+// Who stands aside gets nothing, and keeps what it works on until it says that it does no more.
+func TestWhoStandsAsideGetsNothing(t *testing.T) {
+	t.Parallel()
+	const a, b, p = presence.Process(1), presence.Process(2), events.Partition(0)
+	v := presence.NewView(a, "engine")
+	say := func(of presence.Process, n uint64, aside bool, works ...events.Partition) {
+		v.Read(presence.Announcement{Process: of, Role: "engine", N: n, Beat: n, Aside: aside, Works: works})
+	}
+	for n := range uint64(presence.Settled) {
+		say(a, n+1, false)
+		say(b, n+1, false, p)
+	}
+	say(b, presence.Settled+1, true, p)
+	if owner, ok := v.Owner(p); !ok || owner != a || !v.Busy(p) {
+		t.Errorf("the owner is %v (%v), and busy is %v", owner, ok, v.Busy(p))
+	}
+	say(b, presence.Settled+2, true)
+	if v.Busy(p) || !v.Mine(p) {
+		t.Error("what nobody works on any more is not taken")
+	}
+	say(a, presence.Settled+1, true)
+	if _, ok := v.Owner(p); ok || v.Mine(p) {
+		t.Error("somebody who stands aside gets a partition")
+	}
 }
