@@ -254,6 +254,18 @@ func TestAnyProcessIsKilled(t *testing.T) { //nolint:paralleltest // it tells ho
 			slowest = append(slowest, fmt.Sprintf("%s %.1f", name, l.settle(ctx, t, 4*lanes).Seconds()))
 		}
 	}
+	for _, role := range []string{"engine", "scheduler", "projector"} { // a whole service is away; the gateway has been
+		both := []*child.Server{s.processes[role+"-1"], s.processes[role+"-2"]}
+		if err := errors.Join(both[0].Kill(), both[1].Kill()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range both {
+			if err := p.Restart(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slowest = append(slowest, fmt.Sprintf("both %ss %.1f", role, l.settle(ctx, t, 4*lanes).Seconds()))
+	}
 	close(l.stop)
 	l.all.Wait()
 	for _, err := range l.errs {
