@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -36,9 +37,34 @@ func TestScripts(t *testing.T) {
 			"shutdown": shutdownCommand,
 			"replay":   replayCommand,
 
+			"eventually":  eventuallyCommand,
 			"certificate": certificateCommand,
 		},
 	})
+}
+
+// eventuallyCommand runs a command until its standard output matches a pattern, for what a read model shows a moment later:
+// eventually PATTERN PROGRAM ARG...
+func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN PROGRAM ARG...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	again, late := time.NewTicker(50*time.Millisecond), time.NewTimer(20*time.Second)
+	defer again.Stop()
+	defer late.Stop()
+	for {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			ts.Fatalf("%q does not come:\n%s", args[0], ts.ReadFile("stdout"))
+		}
+	}
 }
 
 // replayCommand replays a history that the program printed: replay FILE.
