@@ -8,14 +8,15 @@ import (
 
 // group is what a turn does to one run: it becomes one record, or several when one would be too large.
 type group struct {
-	key     groupKey
-	entry   *entry // nil when the answers are about no run that is known
-	first   events.EventNumber
-	events  []events.Event
-	size    int // of the events in a record
-	answers []events.Answer
-	kept    bool // an answer among them is kept with the run
-	body    *body
+	workflow workflowKey
+	run      events.RunID
+	entry    *entry // nil when the answers are about no run that is known
+	first    events.EventNumber
+	events   []events.Event
+	size     int // of the events in a record
+	answers  []events.Answer
+	kept     bool // an answer among them is kept with the run
+	body     *body
 }
 
 // body is the first record of a group with what most records have, as one object.
@@ -38,12 +39,6 @@ func (g *group) take(evs []events.Event, size int) {
 	g.size += size
 }
 
-type groupKey struct {
-	namespace events.Namespace
-	workflow  events.WorkflowID
-	run       events.RunID
-}
-
 // recordReserve is the room for a record's header, and answerBytes for each answer beside its texts.
 const (
 	recordReserve = 2 << 10
@@ -57,37 +52,41 @@ const maxRecordBody = events.MaxRecordBytes - recordReserve
 // groupOf returns the group of a run, at the end of the turn's records if it is new. What was done to the run in this
 // turn is in the group already: it is asked for before the run changes.
 func (p *partition) groupOf(e *entry) *group {
-	g := p.group(groupKey{e.namespace, e.workflowID, e.id})
-	if g.entry == nil {
-		g.entry, g.first = e, e.next()
+	if e.group == nil {
+		e.group = p.group(workflowKey{e.namespace, e.workflowID}, e.id)
+		e.group.entry, e.group.first = e, e.next()
 	}
-	return g
+	return e.group
 }
 
 // groupOfNone returns the group for answers about no run that is known.
 func (p *partition) groupOfNone(env events.Envelope) *group {
-	return p.group(groupKey{namespace: env.Namespace, workflow: env.WorkflowID})
+	key := workflowKey{env.Namespace, env.WorkflowID}
+	g := p.ofNone[key]
+	if g == nil {
+		g = p.group(key, events.RunID{})
+		p.ofNone[key] = g
+	}
+	return g
 }
 
-func (p *partition) group(key groupKey) *group {
-	g := p.byRun[key]
-	if g == nil {
-		if last := len(p.spare) - 1; last >= 0 {
-			g, p.spare = p.spare[last], p.spare[:last]
-		} else {
-			g = new(group)
-		}
-		g.key, g.first, g.body = key, 1, new(body)
-		g.answers = g.body.answers[:0]
-		p.byRun[key] = g
-		p.groups = append(p.groups, g)
+// group begins a group.
+func (p *partition) group(of workflowKey, run events.RunID) *group {
+	var g *group
+	if last := len(p.spare) - 1; last >= 0 {
+		g, p.spare = p.spare[last], p.spare[:last]
+	} else {
+		g = new(group)
 	}
+	g.workflow, g.run, g.first, g.body = of, run, 1, new(body)
+	g.answers = g.body.answers[:0]
+	p.groups = append(p.groups, g)
 	return g
 }
 
 func (g *group) answer(env events.Envelope, c events.Code, message string) events.Answer {
 	return events.Answer{
-		RequestID: env.RequestID, Session: env.Session, N: env.N, Code: c, Message: message, RunID: g.key.run,
+		RequestID: env.RequestID, Session: env.Session, N: env.N, Code: c, Message: message, RunID: g.run,
 	}
 }
 
@@ -95,7 +94,7 @@ func (g *group) answer(env events.Envelope, c events.Code, message string) event
 func (p *partition) record(r *events.Record, g *group, first events.EventNumber) *events.Record {
 	r.Header = events.Header{
 		Partition: p.id, Epoch: p.epoch, Owner: p.owner, Time: p.time, Schema: events.Schema,
-		Namespace: g.key.namespace, WorkflowID: g.key.workflow, RunID: g.key.run, First: first,
+		Namespace: g.workflow.namespace, WorkflowID: g.workflow.id, RunID: g.run, First: first,
 	}
 	return r
 }

@@ -13,16 +13,19 @@ import (
 	"github.com/continuo-dev/continuo/services/engine/machine"
 )
 
-// entry is a run in memory. Idle runs are kept encoded until they are flushed, then forgotten; runs with open work stay
-// as far as the bound of the cache allows.
+// entry is a run in memory. Idle runs are kept until they are flushed, then forgotten; runs with open work stay as far as
+// the bound of the cache allows.
 type entry struct {
 	namespace  events.Namespace
 	workflowID events.WorkflowID
 	id         events.RunID
 
-	// run is nil while the run is encoded in row, and while it is broken.
+	// run is nil while it is broken.
 	run *machine.Run
-	row []byte
+	// idle says that nothing has looked at the run since it became idle.
+	idle bool
+	// group is what the present turn does to the run; nil when that is nothing.
+	group *group
 	// broken is set while the run is quarantined.
 	broken *broken
 	// seq is the newest record of the run that the entry includes.
@@ -86,8 +89,6 @@ func (e *entry) encode() []byte {
 		b = appendText(b, e.broken.reason)
 		b = binary.AppendVarint(b, int64(e.broken.since))
 		b = binary.AppendUvarint(b, uint64(e.broken.next))
-	case e.run == nil:
-		b = append(b, e.row...)
 	default:
 		b = e.run.AppendTo(b)
 	}
@@ -145,25 +146,14 @@ func decodeEntry(id events.RunID, row []byte) (*entry, error) {
 	return e, nil
 }
 
-// settle encodes an idle run, so that it leaves the heap.
-func (e *entry) settle() {
-	if e.run != nil && e.run.Idle() {
-		e.row = e.run.AppendTo(nil)
-		e.run = nil
-	}
-}
+// settle lets an idle run leave memory as soon as the run store has it.
+func (e *entry) settle() { e.idle = e.run != nil && e.run.Idle() }
 
 // load returns the entry of a run with its state decoded, nil if the run is not known. A run whose row is damaged is built
 // again from its history; one that cannot be is returned as broken.
 func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
 	if e := p.runs[id]; e != nil {
-		if e.run == nil && e.broken == nil {
-			run, err := machine.Decode(e.row)
-			if err != nil {
-				return e, p.repair(ctx, e, err)
-			}
-			e.run, e.row = run, nil
-		}
+		e.idle = false
 		return e, nil
 	}
 	if p.stored.lacks(id) {
@@ -188,7 +178,7 @@ func (p *partition) load(ctx context.Context, id events.RunID) (*entry, error) {
 // depend on chance.
 func (p *partition) evict() {
 	for id, e := range p.runs {
-		if !e.dirty && e.run == nil && (e.broken == nil || len(e.broken.parked) == 0) {
+		if !e.dirty && (e.idle || e.broken != nil && len(e.broken.parked) == 0) {
 			delete(p.runs, id)
 		}
 	}

@@ -43,7 +43,7 @@ func (p *partition) flushDue() bool {
 func (p *partition) flush(ctx context.Context) error {
 	p.forgetIdleSessions()
 	c := runstore.Changes{PutEnded: p.ended}
-	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (e.run != nil || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
+	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (!e.idle || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
 	c.PutRuns = make([]runstore.RunRow, 0, len(dirty))
 	for _, e := range dirty {
 		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})

@@ -34,8 +34,8 @@ type partition struct {
 
 	// The groups of the turn, in the order of their records.
 	groups []*group
-	spare  []*group // empty, to be used again: as many as one turn had at most
-	byRun  map[groupKey]*group
+	spare  []*group               // empty, to be used again: as many as one turn had at most
+	ofNone map[workflowKey]*group // those about no run that is known
 	size   []byte
 
 	// What the run store does not have yet.
@@ -61,7 +61,7 @@ type workflowKey struct {
 func newPartition(id events.Partition, deps Deps, options Options) *partition {
 	return &partition{
 		id: id, deps: deps, options: options, runs: make(map[events.RunID]*entry), sessions: make(map[events.SessionID]*session),
-		byRun: make(map[groupKey]*group), newest: make(map[workflowKey]runstore.Newest),
+		ofNone: make(map[workflowKey]*group), newest: make(map[workflowKey]runstore.Newest),
 		answers: make(map[requestKey]*runstore.KeptAnswer), quarantines: make(map[events.RunID]*runstore.QuarantinedRun),
 	}
 }
@@ -373,13 +373,14 @@ func (p *partition) records() []*events.Record {
 				e.seq, e.dirty = p.seq, e.dirty || !mutant.On(mutant.RowMissesLoneEvent) || len(g.events) > 1
 			}
 			e.settle()
-			if !e.dirty && e.run == nil && e.broken == nil {
+			if !e.dirty && e.idle {
 				delete(p.runs, e.id) // the run store has it
 			}
+			e.group = nil
 		}
-		delete(p.byRun, g.key)
 		*g = group{}
 	}
+	clear(p.ofNone)
 	p.spare = append(p.spare, p.groups...)
 	clear(p.groups)
 	p.groups = p.groups[:0]

@@ -39,7 +39,7 @@ func (p *partition) breakRun(e *entry, next events.EventNumber, reason string, a
 	}
 	p.deps.Logger.Error("the run is quarantined", slog.String("run_id", e.id.String()),
 		slog.String("workflow_id", string(e.workflowID)), slog.String("reason", reason))
-	e.run, e.row = nil, nil
+	e.run, e.idle = nil, false
 	e.broken = &broken{reason: reason, since: at, next: next}
 	e.dirty = true
 	p.unrecorded = append(p.unrecorded, e)
@@ -213,7 +213,7 @@ func (p *partition) recordBroken() {
 
 // foldQuarantined takes over a quarantine of the past.
 func (p *partition) foldQuarantined(e *entry, r *events.Record, q events.RunQuarantined, n events.EventNumber) {
-	e.run, e.row = nil, nil
+	e.run, e.idle = nil, false
 	e.broken = &broken{reason: q.Reason, since: r.Time, next: n + 1, recorded: true}
 	p.quarantines[e.id] = &runstore.QuarantinedRun{
 		RunID: e.id, WorkflowID: e.workflowID, Namespace: e.namespace, Reason: q.Reason, Since: r.Time,

@@ -79,11 +79,8 @@ func (s *Stepper) State(ctx context.Context, run events.RunID, dst []byte) (stat
 			return nil, false, err
 		}
 	}
-	switch {
-	case e.broken != nil:
+	if e.broken != nil {
 		return nil, true, nil
-	case e.run == nil:
-		return append(dst, e.row...), false, nil
 	}
 	return e.run.AppendTo(dst), false, nil
 }
