@@ -26,23 +26,23 @@ func (a archivePort) History(
 	if !ok {
 		return nil, 0, fmt.Errorf("run %s: %w", run, archive.ErrNotFound)
 	}
+	begin, _ := slices.BinarySearchFunc(history, from, func(r *events.Record, from events.EventNumber) int { return cmp.Compare(r.Last(), from) })
+	history = history[begin:]
 	size := 0
 	var frame []byte
-	begin, _ := slices.BinarySearchFunc(history, from, func(r *events.Record, from events.EventNumber) int { return cmp.Compare(r.Last(), from) })
-	for _, r := range history[begin:] {
+	for i, r := range history {
 		switch {
 		case to != 0 && r.First > to:
-			return records, 0, nil
-		case len(records) > 0 && size >= limitBytes:
-			return records, r.First, nil
+			return history[:i:i], 0, nil
+		case i > 0 && size >= limitBytes:
+			return history[:i:i], r.First, nil
 		}
-		records = append(records, r)
 		if limitBytes < len(history)*events.MaxRecordBytes { // else all of it fits, however large its records are
 			frame = events.AppendRecord(frame[:0], r)
 			size += len(frame)
 		}
 	}
-	return records, 0, nil
+	return slices.Clip(history), 0, nil
 }
 
 func (a archivePort) Append(context.Context, events.Partition, []*events.Record) error { return nil }

@@ -66,7 +66,11 @@ func (r *reader) TryNext(limit int) ([]*events.Record, error) {
 		}
 		found := part.records[at.Next-part.first:]
 		n := min(len(found), limit-len(records))
-		records = append(records, found[:n]...)
+		if records == nil {
+			records = found[:n:n] // never changes: a log only grows, and trimming makes a new one
+		} else {
+			records = append(records, found[:n]...)
+		}
 		at.Next += events.Seq(n)
 		more = more || n < len(found)
 	}
