@@ -7,13 +7,12 @@ import (
 	"slices"
 )
 
-// fiber is a thread of workflow code: a goroutine that runs only while the run's driver waits for it.
+// fiber is a thread of workflow code: a goroutine that runs only while who resumed it waits for it.
 type fiber struct {
-	run     *Run
-	body    func(*fiber)
-	done    *Future // ended when the body returns; nil for the first fiber
-	resume  chan struct{}
-	started bool
+	run    *Run
+	body   func()  // nil for the first fiber
+	done   *Future // ended when the body returns; nil for the first fiber
+	thread *thread // that it runs on; nil before it has begun
 
 	// What the fiber waits for, while it does.
 	waiting bool
@@ -30,8 +29,8 @@ type fiber struct {
 	claims []*Future // signals it asked for and has not taken
 }
 
-func (r *Run) newFiber(body func(*fiber)) *fiber {
-	f := &fiber{run: r, body: body, resume: make(chan struct{})}
+func (r *Run) newFiber(body func()) *fiber {
+	f := &fiber{run: r, body: body}
 	r.fibers = append(r.fibers, f)
 	return f
 }
@@ -47,23 +46,24 @@ func (r *Run) drain() {
 	}
 }
 
-// resume hands over to a fiber and returns when it waits or is over.
+// resume hands over to a fiber and returns when it waits or is over. The driver calls it, and a fiber that begins another.
 func (r *Run) resume(f *fiber) {
+	caller := r.current
 	r.current = f
-	if f.started {
-		f.resume <- struct{}{}
+	if f.thread != nil {
+		f.thread.turn <- f
 	} else {
-		f.started = true
 		r.opts.Threads.start(f)
 	}
-	<-r.yield
-	r.current = nil
+	<-f.thread.turn
+	r.current = caller
 }
 
-// park hands back to the driver until the fiber is resumed. In a closed run it unwinds the fiber: deferred code runs.
+// park hands back to who resumed the fiber, until it is resumed again. In a closed run it unwinds the fiber: deferred code
+// runs.
 func (f *fiber) park() {
-	f.run.yield <- struct{}{}
-	<-f.resume
+	f.thread.turn <- f
+	<-f.thread.turn
 	if f.run.dead {
 		runtime.Goexit()
 	}
@@ -76,7 +76,11 @@ func (f *fiber) main(goroutine string) {
 	returned := false
 	f.run.register(f, goroutine)
 	defer func() { f.over(returned, recover()) }()
-	f.body(f)
+	if f.body != nil {
+		f.body()
+	} else {
+		f.run.main(f)
+	}
 	returned = true
 }
 
@@ -100,13 +104,16 @@ func (f *fiber) over(returned bool, panicked any) {
 		}
 	}
 	r.forget(f)
-	r.yield <- struct{}{}
+	f.thread.turn <- f
 }
 
 // forget drops a fiber that is over.
 func (r *Run) forget(f *fiber) {
 	if i := slices.Index(r.fibers, f); i >= 0 {
 		r.fibers = slices.Delete(r.fibers, i, i+1)
+	}
+	if r.opts.Unguarded {
+		return
 	}
 	r.lock <- struct{}{}
 	r.known = slices.DeleteFunc(r.known, func(t threadOf) bool { return t.fiber == f })
@@ -136,9 +143,12 @@ func (r *Run) Go(body func()) *Future {
 	if err != nil {
 		return r.Failed(err)
 	}
-	child := r.newFiber(func(*fiber) { body() })
+	child := r.newFiber(body)
 	child.done = &Future{run: r, kind: kindFiber}
-	r.queue = append([]*fiber{child, f}, r.queue...)
-	f.park()
+	r.resume(child)
+	if r.err != nil || r.paged { // nobody runs on now; on the next page this fiber comes right after the child
+		r.queue = slices.Insert(r.queue, slices.Index(r.queue, child)+1, f)
+		f.park()
+	}
 	return child.done
 }

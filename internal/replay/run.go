@@ -30,7 +30,7 @@ type Options struct {
 	// Threads lend the run's fibers their goroutines; nil means that each has one of its own.
 	Threads *Threads
 	// Unguarded leaves out what is looked at on the stack in every call of workflow code: whether the calling goroutine is the
-	// run's, whether it panics, and where it is, for errors. For code that is known to keep to the rules.
+	// run's, whether it panics, and where it is, for errors and for [Run.Blocked]. For code that is known to keep to the rules.
 	Unguarded bool
 }
 
@@ -101,7 +101,6 @@ type Run struct {
 	room    [2]*fiber // for a short queue
 	current *fiber
 	paged   bool
-	yield   chan struct{}
 
 	// What other goroutines may look at. Who has put a value into lock has the lock.
 	lock   chan struct{}
@@ -123,7 +122,7 @@ type Run struct {
 // New returns a run that waits for its first activation. It has no goroutine yet.
 func New(opts Options) *Run {
 	r := &Run{
-		opts: opts, steps: make(map[events.Step]*Future), yield: make(chan struct{}), lock: make(chan struct{}, 1),
+		opts: opts, steps: make(map[events.Step]*Future), lock: make(chan struct{}, 1),
 	}
 	r.root.run = r
 	return r
@@ -257,7 +256,7 @@ func (r *Run) replay(h history) ([]numbered, error) {
 		in := r.inbox(read.Name)
 		in.taken, in.received = read.Count, read.Count
 	}
-	r.queue = append(r.queue, r.newFiber(r.main))
+	r.queue = append(r.queue, r.newFiber(nil))
 	given := 0
 	for _, p := range h.phases {
 		if r.ended {
@@ -342,7 +341,7 @@ func (r *Run) Close() {
 	r.queue, r.intents, r.wanted = nil, nil, nil
 	for len(r.fibers) > 0 {
 		f := r.fibers[len(r.fibers)-1]
-		if !f.started {
+		if f.thread == nil {
 			r.forget(f)
 			continue
 		}

@@ -145,6 +145,9 @@ type threadOf struct {
 
 // register notes the goroutine of a fiber, for Blocked.
 func (r *Run) register(f *fiber, goroutine string) {
+	if r.opts.Unguarded {
+		return
+	}
 	r.lock <- struct{}{}
 	r.known = append(r.known, threadOf{f, goroutine})
 	<-r.lock
@@ -171,7 +174,8 @@ func (r *Run) Blocked() string {
 	}
 	for block := range bytes.SplitSeq(buf, []byte("\n\n")) {
 		id, _, _ := bytes.Cut(bytes.TrimPrefix(block, []byte("goroutine ")), []byte(" "))
-		if known[string(id)] && !bytes.Contains(block, []byte("internal/replay.(*fiber).park(")) {
+		waits := bytes.Contains(block, []byte("internal/replay.(*fiber).park(")) || bytes.Contains(block, []byte("internal/replay.(*Run).resume("))
+		if known[string(id)] && !waits {
 			return string(block)
 		}
 	}

@@ -5,7 +5,8 @@ import "testing"
 // BenchmarkFiberSwitch is one hand-over to a fiber and back.
 func BenchmarkFiberSwitch(b *testing.B) {
 	r := New(Options{})
-	f := r.newFiber(func(f *fiber) {
+	var f *fiber
+	f = r.newFiber(func() {
 		for {
 			f.park()
 		}

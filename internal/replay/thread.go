@@ -38,7 +38,7 @@ func (t *Threads) KeepIdle(most int) *Threads {
 func (t *Threads) Close() {
 	i := <-t.idle
 	for _, free := range i.threads {
-		close(free.next)
+		close(free.turn)
 	}
 	t.idle <- idleThreads{closed: true}
 }
@@ -46,20 +46,22 @@ func (t *Threads) Close() {
 // start runs a fiber on a goroutine that is free, or else on a new one.
 func (t *Threads) start(f *fiber) {
 	if t == nil {
-		go (&thread{}).run(f)
+		f.thread = &thread{turn: make(chan *fiber)}
+		go f.thread.run(f)
 		return
 	}
 	i := <-t.idle
 	last := len(i.threads) - 1
 	if last < 0 {
 		t.idle <- i
-		go (&thread{next: make(chan *fiber, 1)}).work(t, f)
+		f.thread = &thread{turn: make(chan *fiber)}
+		go f.thread.work(t, f)
 		return
 	}
-	free := i.threads[last]
+	f.thread = i.threads[last]
 	i.threads = i.threads[:last]
 	t.idle <- i
-	free.next <- f
+	f.thread.turn <- f
 }
 
 // keep lets a goroutine wait for its next fiber, if there is room.
@@ -75,12 +77,13 @@ func (t *Threads) keep(free *thread) bool {
 
 // thread is a goroutine for fibers, one after the other. It ends early with a fiber that ends by runtime.Goexit.
 type thread struct {
-	id   string // of the goroutine
-	next chan *fiber
+	id string // of the goroutine, if a guarded run has asked
+	// turn takes the fiber to run, or the one it has to let it run on, and gives it back when it waits or is over.
+	turn chan *fiber
 }
 
 func (h *thread) work(t *Threads, f *fiber) {
-	for ok := true; ok; f, ok = <-h.next {
+	for ok := true; ok; f, ok = <-h.turn {
 		h.run(f)
 		if !t.keep(h) {
 			return
@@ -89,7 +92,7 @@ func (h *thread) work(t *Threads, f *fiber) {
 }
 
 func (h *thread) run(f *fiber) {
-	if h.id == "" {
+	if h.id == "" && !f.run.opts.Unguarded {
 		h.id = goroutineID()
 	}
 	f.main(h.id)

@@ -81,6 +81,39 @@ func TestManyIntentsAreReportedInPages(t *testing.T) {
 	}
 }
 
+// A page that is full in the middle of a fiber holds up those that began it, too: each goes on after the one it began.
+func TestPagesEndInFibersOfFibers(t *testing.T) {
+	t.Parallel()
+	out, env, err := play(t, func(ctx flow.Context, _ int) (string, error) {
+		var seen []string
+		var begin func(ctx flow.Context, depth int) (int, error)
+		begin = func(ctx flow.Context, depth int) (int, error) {
+			if depth > 0 {
+				inner := flow.Go(ctx, begin, depth-1)
+				seen = append(seen, fmt.Sprint(depth))
+				return inner.Await(ctx)
+			}
+			var fs []*flow.Future[int]
+			for i := range 2500 {
+				fs = append(fs, flow.Go(ctx, double.Call, i))
+			}
+			seen = append(seen, "0")
+			values, err := flow.All(ctx, fs...)
+			return len(values), err
+		}
+		outer := flow.Go(ctx, begin, 2)
+		seen = append(seen, "main")
+		n, err := outer.Await(ctx)
+		return fmt.Sprint(seen, n), err
+	}, double.With(doubled))
+	if out != "[0 1 2 main] 2500" || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	if n := count[events.ActivationScheduled](t, env); n < 4 {
+		t.Errorf("%d activations, want 4 or more: three pages and the join", n)
+	}
+}
+
 func TestGoRunsUntilItFirstWaits(t *testing.T) {
 	t.Parallel()
 	out, _, err := play(t, func(ctx flow.Context, _ int) (string, error) {
