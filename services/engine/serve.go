@@ -80,37 +80,37 @@ func (e *Engine) own(ctx context.Context, id events.Partition) error {
 	if err != nil {
 		return err
 	}
-	if err := e.commit(context.WithoutCancel(ctx), p, owner, p.begin(now)); err != nil {
+	lasting := context.WithoutCancel(ctx) // a turn that has begun is not given up
+	if err := e.commit(lasting, p, owner, p.begin(now)); err != nil {
 		return err
 	}
 	var quiet patience
 	defer quiet.end()
 	for {
 		runtime.Gosched() // whoever can run now may have a command, too
-		if err := e.turn(ctx, p, owner); err != nil {
+		now, err := e.now(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := e.turn(lasting, p, owner, now); err != nil {
 			return err
 		}
 		if err := quiet.wait(ctx, owner, p.idle()); err != nil {
 			if ctx.Err() != nil {
-				return p.leave(context.WithoutCancel(ctx))
+				return p.leave(lasting)
 			}
 			return err
 		}
 	}
 }
 
-// turn handles what waits, and what is due.
-func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner) error {
-	now, err := e.now(ctx, p.id)
-	if err != nil {
-		return err
-	}
+// turn handles what waits, and what is due. Its context must not end, as that of commit.
+func (e *Engine) turn(ctx context.Context, p *partition, owner journal.Owner, now events.Time) error {
 	commands := owner.Take(e.options.Batch)
 	if later, err := e.guard.now(); err == nil {
 		now = later // a timer that was asked for since is due: at an earlier time it would be asked for in vain
 	}
 	began := e.deps.Clock.Boot()
-	ctx = context.WithoutCancel(ctx) // a turn that has begun is not given up
 	step, err := p.Turn(ctx, now, commands)
 	if err != nil {
 		return err

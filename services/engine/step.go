@@ -42,13 +42,14 @@ func (s *Stepper) begin(ctx context.Context, id events.Partition) (err error) {
 	return s.engine.commit(context.WithoutCancel(ctx), s.core, s.owner, s.core.begin(now))
 }
 
-// Turn handles what waits, and what is due. While the clock is in doubt it does nothing, and the error is a [*ClockError]
-// that does not end the ownership.
+// Turn handles what waits, and what is due. Its context must not end: the turn would be given up, and with it the
+// ownership. While the clock is in doubt it does nothing, and the error is a [*ClockError] that does not end the ownership.
 func (s *Stepper) Turn(ctx context.Context) error {
-	if _, err := s.engine.guard.now(); err != nil {
+	now, err := s.engine.guard.now()
+	if err != nil {
 		return err
 	}
-	return s.engine.turn(ctx, s.core, s.owner)
+	return s.engine.turn(ctx, s.core, s.owner, now)
 }
 
 // Idle returns how long the partition may wait for a command before its next turn is due.

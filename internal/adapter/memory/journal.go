@@ -29,6 +29,7 @@ type holdKey struct {
 type doneQueue struct {
 	calling sync.Mutex
 	waiting []doneCall // guarded by disk.mu
+	spare   []doneCall // empty, to be used again
 }
 
 type doneCall struct {
@@ -53,11 +54,13 @@ func (s *Store) drain(p events.Partition) {
 		return
 	}
 	calls := q.waiting
-	q.waiting = nil
+	q.waiting = q.spare
 	s.disk.mu.Unlock()
 	for _, c := range calls {
 		c.done(c.err)
 	}
+	clear(calls)
+	q.spare = calls[:0]
 }
 
 func (j journalPort) Partitions() int { return len(j.boxes) }

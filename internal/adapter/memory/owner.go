@@ -16,6 +16,8 @@ type owner struct {
 	last      events.Seq // when the ownership began
 	lost      chan struct{}
 	isLost    bool // guarded by disk.mu
+	taken     []events.Envelope
+	dones     []func(error) // empty, to be used again
 }
 
 func (j journalPort) Acquire(_ context.Context, p events.Partition) (journal.Owner, error) {
@@ -68,7 +70,11 @@ func (o *owner) Take(limit int) []events.Envelope {
 	if o.over() != nil {
 		return nil
 	}
-	return o.store.boxes[o.partition].Take(limit)
+	o.taken = o.store.boxes[o.partition].Take(o.taken[:0], limit)
+	if len(o.taken) == 0 {
+		return nil
+	}
+	return o.taken
 }
 
 func (o *owner) Commit(ctx context.Context, step journal.Step) error {
@@ -121,7 +127,11 @@ func (o *owner) commit(ctx context.Context, step journal.Step) error {
 		o.lose()
 		return fmt.Errorf("%w: the outcome of the commit is unknown", journal.ErrLost)
 	}
-	s.dones[o.partition].add(nil, box.Consume(step.Consumed))
+	dones := box.Consume(o.dones, step.Consumed)
+	s.dones[o.partition].add(nil, dones)
+	clear(dones)
+	clear(o.taken)
+	o.dones = dones[:0]
 	return nil
 }
 

@@ -258,7 +258,7 @@ func (s *Store) finish(r *request) {
 		s.giveUp(r.owner)
 	default:
 		p.show(r.step.Records, r.sizes)
-		callDone(p.box.Consume(r.step.Consumed), nil)
+		callDone(p.box.Consume(nil, r.step.Consumed), nil)
 		s.stats.committed(len(r.step.Records))
 	}
 	r.done <- struct{}{}

@@ -17,6 +17,7 @@ type owner struct {
 	// Of one commit after the other: the user makes them one at a time.
 	commit request
 	frame  []byte
+	taken  []events.Envelope
 
 	lost   chan struct{}
 	isLost bool // guarded by part.mu
@@ -91,7 +92,11 @@ func (o *owner) Take(limit int) []events.Envelope {
 	if o.isLost {
 		return nil
 	}
-	return o.part.box.Take(limit)
+	o.taken = o.part.box.Take(o.taken[:0], limit)
+	if len(o.taken) == 0 {
+		return nil
+	}
+	return o.taken
 }
 
 func (o *owner) Commit(ctx context.Context, step journal.Step) error {
@@ -107,6 +112,7 @@ func (o *owner) Commit(ctx context.Context, step journal.Step) error {
 				err = r.wait(ctx)
 				if err == nil {
 					r.step, r.batch = journal.Step{}, nil
+					clear(o.taken)
 					return nil
 				}
 			}

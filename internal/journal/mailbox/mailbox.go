@@ -4,6 +4,7 @@ package mailbox
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/continuo-dev/continuo/internal/journal"
@@ -96,20 +97,17 @@ func (m *Mailbox) Len() int {
 	return len(m.items)
 }
 
-// Take returns up to limit waiting commands in order; nil when none waits.
-func (m *Mailbox) Take(limit int) []events.Envelope {
+// Take appends up to limit waiting commands to dst, in order.
+func (m *Mailbox) Take(dst []events.Envelope, limit int) []events.Envelope {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := min(limit, len(m.items)-m.taken)
-	if n <= 0 {
-		return nil
-	}
-	taken := make([]events.Envelope, n)
-	for i := range taken {
-		taken[i] = m.items[m.taken+i].command
+	n := max(0, min(limit, len(m.items)-m.taken))
+	dst = slices.Grow(dst, n)
+	for i := range n {
+		dst = append(dst, m.items[m.taken+i].command)
 	}
 	m.taken += n
-	return taken
+	return dst
 }
 
 // Taken returns how many commands are taken and not consumed.
@@ -119,22 +117,22 @@ func (m *Mailbox) Taken() int {
 	return m.taken
 }
 
-// Consume removes the n oldest taken commands and returns their done functions in order, without nil ones. There must be
-// that many.
-func (m *Mailbox) Consume(n int) []func(error) {
+// Consume removes the n oldest taken commands and appends their done functions to dst in order, without nil ones. There
+// must be that many.
+func (m *Mailbox) Consume(dst []func(error), n int) []func(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n > m.taken {
 		panic(fmt.Sprintf("mailbox: %d commands consumed, %d taken", n, m.taken))
 	}
-	return m.remove(n)
+	return m.remove(dst, n)
 }
 
 // Abandon removes all taken commands and returns their done functions: their ownership has ended.
 func (m *Mailbox) Abandon() []func(error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	dones := m.remove(m.taken)
+	dones := m.remove(nil, m.taken)
 	if mutant.On(mutant.AbandonedUnanswered) {
 		return nil
 	}
@@ -148,19 +146,19 @@ func (m *Mailbox) Close() []func(error) {
 	m.closed = true
 	m.taken = len(m.items)
 	m.wake()
-	return m.remove(m.taken)
+	return m.remove(nil, m.taken)
 }
 
-// remove drops the n oldest items, which are all taken.
-func (m *Mailbox) remove(n int) []func(error) {
+// remove drops the n oldest items, which are all taken, and appends their done functions to dst.
+func (m *Mailbox) remove(dst []func(error), n int) []func(error) {
 	if n == 0 {
-		return nil
+		return dst
 	}
-	dones := make([]func(error), 0, n)
+	dst = slices.Grow(dst, n)
 	for i := range m.items[:n] {
 		it := &m.items[i]
 		if it.done != nil {
-			dones = append(dones, it.done)
+			dst = append(dst, it.done)
 		}
 		if it.client && !mutant.On(mutant.MailboxLeaksRoom) {
 			m.clients--
@@ -175,5 +173,5 @@ func (m *Mailbox) remove(n int) []func(error) {
 	} else {
 		m.items = m.items[n:]
 	}
-	return dones
+	return dst
 }

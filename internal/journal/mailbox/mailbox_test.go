@@ -31,7 +31,7 @@ func TestRoomComesBack(t *testing.T) {
 		name string
 		call func(*mailbox.Mailbox)
 	}{
-		{"Consume", func(m *mailbox.Mailbox) { m.Consume(2) }},
+		{"Consume", func(m *mailbox.Mailbox) { m.Consume(nil, 2) }},
 		{"Abandon", func(m *mailbox.Mailbox) { m.Abandon() }},
 	} {
 		m := mailbox.New(2)
@@ -41,15 +41,15 @@ func TestRoomComesBack(t *testing.T) {
 				t.Fatalf("a third command of a client: %v, want ErrFull", err)
 			}
 			put(t, m, nil, events.Envelope{WorkflowID: "w", Command: events.FireTimer{}}) // from inside: never refused
-			if n := len(m.Take(2)); n != 2 {
+			if n := len(m.Take(nil, 2)); n != 2 {
 				t.Fatalf("Take(2) took %d", n)
 			}
 			if err := m.Put(signal(), nil); !errors.Is(err, journal.ErrFull) {
 				t.Fatalf("%s: while two are taken: %v, want ErrFull", end.name, err)
 			}
 			end.call(m)
-			m.Take(1)
-			m.Consume(1)
+			m.Take(nil, 1)
+			m.Consume(nil, 1)
 		}
 	}
 }
@@ -68,9 +68,9 @@ func TestEveryDoneIsReturned(t *testing.T) {
 	for n := range 6 {
 		put(t, m, done(n), signal())
 	}
-	m.Take(1)
-	m.Take(3)
-	call(m.Consume(1))
+	m.Take(nil, 1)
+	m.Take(nil, 3)
+	call(m.Consume(nil, 1))
 	call(m.Abandon())
 	if m.Waiting() != 2 || m.Taken() != 0 {
 		t.Errorf("%d wait and %d are taken, want 2 and 0", m.Waiting(), m.Taken())
@@ -114,13 +114,13 @@ func TestOrder(t *testing.T) {
 					}
 				}
 			case 1:
-				for _, e := range m.Take(n) {
+				for _, e := range m.Take(nil, n) {
 					if took++; e.N != took {
 						t.Fatalf("command %d is taken, %d was due", e.N, took)
 					}
 				}
 			default:
-				for _, done := range m.Consume(min(n, m.Taken())) {
+				for _, done := range m.Consume(nil, min(n, m.Taken())) {
 					done(nil)
 				}
 			}
