@@ -14,6 +14,10 @@ func (r *Run) Call(scope *Scope, c events.ScheduleTask) *Future {
 		return r.Failed(err)
 	}
 	future := r.newStep(kindTask, scope, string(c.Name))
+	if e, ok := r.recorded().(events.TaskScheduled); ok && e.Step == future.step && e.Name == c.Name {
+		r.cursor++
+		return future
+	}
 	c.Step = future.step
 	r.intend(f, c)
 	return future
@@ -33,6 +37,10 @@ func (r *Run) Timer(scope *Scope, due events.Time) *Future {
 
 func (r *Run) startTimer(f *fiber, scope *Scope, due events.Time) *Future {
 	future := r.newStep(kindTimer, scope, "")
+	if e, ok := r.recorded().(events.TimerStarted); ok && e.Step == future.step && e.Due == due {
+		r.cursor++
+		return future
+	}
 	r.intend(f, events.StartTimer{Step: future.step, Due: due})
 	return future
 }
@@ -51,6 +59,6 @@ func (r *Run) SetView(name events.ViewName, value events.Payload) error {
 func (r *Run) newStep(k kind, scope *Scope, name string) *Future {
 	r.lastStep++
 	future := &Future{run: r, kind: k, step: r.lastStep, name: name, scope: scope}
-	r.steps[future.step] = future
+	r.steps.add(future)
 	return future
 }

@@ -20,7 +20,7 @@ func (r *Run) deliver(inputs []numbered, from events.EventNumber) {
 		case events.TimerFired:
 			r.endStep(e.Step, kindTimer, events.Payload{}, nil)
 		case events.StepRetryDue:
-			if f := r.steps[e.Step]; f != nil && f.kind == kindStep && f.state == stepBackingOff {
+			if f := r.steps.get(e.Step); f != nil && f.kind == kindStep && f.state == stepBackingOff {
 				f.state = stepWanted
 				r.wanted = append(r.wanted, f)
 			}
@@ -43,7 +43,7 @@ func (r *Run) deliver(inputs []numbered, from events.EventNumber) {
 
 // endStep ends an open call or timer.
 func (r *Run) endStep(s events.Step, k kind, result events.Payload, failure *events.Failure) {
-	f := r.steps[s]
+	f := r.steps.get(s)
 	if f == nil || f.kind != k {
 		return // cancelled by the code before
 	}

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -42,9 +41,7 @@ type Future struct {
 	expires *Scope // the scope whose time this timer is
 	owner   *fiber // of a claim to a signal
 
-	// Of a step:
-	opts StepOptions
-	work any
+	local *StepCall // of a step
 }
 
 // Failed returns a future that has ended with err.
@@ -105,7 +102,7 @@ func (r *Run) end(f *Future) {
 	r.index++
 	f.ended, f.index = true, r.index
 	if f.step != 0 {
-		delete(r.steps, f.step)
+		r.steps.forget()
 	}
 	r.wake(f)
 }
@@ -310,5 +307,3 @@ func (b *groups) timers(s *Scope) {
 		}
 	}
 }
-
-func sortedSteps(m map[events.Step]*Future) []events.Step { return slices.Sorted(maps.Keys(m)) }

@@ -30,8 +30,7 @@ type history struct {
 	lastStep events.Step
 	inputs   []numbered // what the world did: results, timers, signals, the cancel request
 	phases   []phase
-	endOf    map[events.Step]events.EventNumber // of a whole history
-	whole    bool
+	intents  []numbered // room for those of all phases
 }
 
 // HistoryError says that the events given for an activation are not whole or do not fit each other.
@@ -65,7 +64,8 @@ func each(records []*events.Record, upto events.EventNumber, yield func(numbered
 // parse reads the events of a run from the event numbered from on. Signals before it are kept; other events before it
 // are not needed.
 func parse(records []*events.Record, from, upto events.EventNumber) (history, error) {
-	h := history{from: from, whole: true}
+	h := history{from: from}
+	h.reserve(records, upto)
 	next := from
 	open := false // the events of the last progress' intents may go on
 	err := each(records, upto, func(n numbered) error {
@@ -88,8 +88,9 @@ func parse(records []*events.Record, from, upto events.EventNumber) (history, er
 			return nil
 		}
 		if open = open && ofIntent(n.event); open {
+			h.intents = append(h.intents, n)
 			last := &h.phases[len(h.phases)-1]
-			last.intents = append(last.intents, n)
+			last.intents = h.intents[len(h.intents)-len(last.intents)-1:]
 			return nil
 		}
 		h.take(n)
@@ -102,6 +103,27 @@ func parse(records []*events.Record, from, upto events.EventNumber) (history, er
 		return history{}, broken("it ends with event %d, but the activation is up to event %d", next-1, upto)
 	}
 	return h, nil
+}
+
+// reserve makes room for about what the records hold.
+func (h *history) reserve(records []*events.Record, upto events.EventNumber) {
+	phases, intents, inputs := 0, 0, 0
+	for _, rec := range records {
+		if rec.First > upto {
+			break
+		}
+		later := rec.First+events.EventNumber(len(rec.Events)) > h.from
+		for _, e := range rec.Events {
+			if isInput(e) {
+				inputs++
+			} else if later && ofIntent(e) {
+				intents++
+			} else if _, made := e.(events.ProgressMade); later && made {
+				phases++
+			}
+		}
+	}
+	h.phases, h.intents, h.inputs = make([]phase, 0, phases), make([]numbered, 0, intents), make([]numbered, 0, inputs)
 }
 
 // allEvents stands for the end of a history.
@@ -125,27 +147,40 @@ func (h *history) open(n numbered) error {
 
 // take keeps what the code will be given.
 func (h *history) take(n numbered) {
-	var ended events.Step
-	switch e := n.event.(type) {
-	case events.TaskCompleted:
-		ended = e.Step
-	case events.TaskFailed:
-		ended = e.Step
-	case events.TimerFired:
-		ended = e.Step
-	case events.StepRetryDue:
-		ended = e.Step
-	case events.SignalReceived, events.CancelRequested:
+	if isInput(n.event) {
+		h.inputs = append(h.inputs, n)
+	}
+}
+
+// isInput reports whether e is something that the world did.
+func isInput(e events.Event) bool {
+	switch e.(type) {
+	case events.TaskCompleted, events.TaskFailed, events.TimerFired, events.StepRetryDue, events.SignalReceived, events.CancelRequested:
+		return true
 	default:
-		return
+		return false
 	}
-	if ended != 0 && h.whole {
-		if h.endOf == nil {
-			h.endOf = make(map[events.Step]events.EventNumber)
+}
+
+// endedIn returns the number of the input that ended a step in the history that is replayed; 0 if there is none.
+func (r *Run) endedIn(s events.Step) events.EventNumber {
+	if r.endOf == nil {
+		r.endOf = make(map[events.Step]events.EventNumber, len(r.given))
+		for _, n := range r.given {
+			switch e := n.event.(type) {
+			case events.TaskCompleted:
+				r.endOf[e.Step] = n.number
+			case events.TaskFailed:
+				r.endOf[e.Step] = n.number
+			case events.TimerFired:
+				r.endOf[e.Step] = n.number
+			case events.StepRetryDue:
+				r.endOf[e.Step] = n.number
+			default:
+			}
 		}
-		h.endOf[ended] = n.number
 	}
-	h.inputs = append(h.inputs, n)
+	return r.endOf[s]
 }
 
 // ofIntent reports whether e is written for an intent of workflow code.

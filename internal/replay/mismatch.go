@@ -140,6 +140,15 @@ func (r *Run) intend(f *fiber, i events.Intent) {
 	r.abort(err)
 }
 
+// recorded returns what the history has next; nil when it has no more. Most calls of a replay are what is recorded: those need
+// not be made intents first.
+func (r *Run) recorded() events.Event {
+	if !r.replaying || r.cursor == len(r.expected) {
+		return nil
+	}
+	return r.expected[r.cursor].event
+}
+
 // after is the number of the event behind the phase's last.
 func (r *Run) after() events.EventNumber {
 	if n := len(r.expected); n > 0 {
@@ -204,8 +213,11 @@ func (r *Run) matches(i events.Intent) bool {
 	}
 	// A cancel that came too late left no event: what it cancelled had ended.
 	step, cancels := cancelled(i)
-	ended := r.endOf[step]
-	return cancels && ended != 0 && ended < r.phase.progress
+	if !cancels {
+		return false
+	}
+	ended := r.endedIn(step)
+	return ended != 0 && ended < r.phase.progress
 }
 
 // cancelled returns the step that an intent gives up, if it does that.

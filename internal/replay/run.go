@@ -88,15 +88,15 @@ type Run struct {
 	root            Scope
 	cancelRequested bool
 	cancels         []pendingCancel
-	steps           map[events.Step]*Future // open calls, timers and steps
-	wanted          []*Future               // steps to be executed, in order of their calls or of becoming due
-	starts          []StepCall              // room for those of a turn
+	steps           openSteps
+	wanted          []*Future  // steps to be executed, in order of their calls or of becoming due
+	starts          []StepCall // room for those of a turn
 	executing       int
 	stop            []events.Step
-	inboxes         map[events.SignalName]*inbox
-	names           []events.SignalName // of inboxes, in order of first use
+	inboxes         []*inbox // by name
 
 	fibers  []*fiber
+	few     [4]*fiber // room for short fibers
 	queue   []*fiber
 	room    [2]*fiber // for a short queue
 	current *fiber
@@ -116,15 +116,15 @@ type Run struct {
 	expected   []numbered
 	cursor     int
 	phase      phase
-	endOf      map[events.Step]events.EventNumber
+	given      []numbered                         // while a history is replayed: all its inputs
+	endOf      map[events.Step]events.EventNumber // made of given when it is first needed
 }
 
 // New returns a run that waits for its first activation. It has no goroutine yet.
 func New(opts Options) *Run {
-	r := &Run{
-		opts: opts, steps: make(map[events.Step]*Future), lock: make(chan struct{}, 1),
-	}
+	r := &Run{opts: opts, lock: make(chan struct{}, 1)}
 	r.root.run = r
+	r.fibers, r.queue = r.few[:0], r.room[:0]
 	return r
 }
 
@@ -166,7 +166,7 @@ func (r *Run) StepsDone(outcomes ...StepOutcome) (Turn, error) {
 		return Turn{}, r.err
 	}
 	for _, o := range outcomes {
-		f := r.steps[o.Step]
+		f := r.steps.get(o.Step)
 		if f == nil || f.kind != kindStep || f.state != stepExecuting {
 			continue
 		}
@@ -250,7 +250,7 @@ func (r *Run) begin(p phase, replaying bool) {
 // replay runs the phases of a history, from its beginning, and returns the inputs that came after the last.
 func (r *Run) replay(h history) ([]numbered, error) {
 	r.begun = true
-	r.input, r.generation, r.lastStep, r.endOf = h.input, h.from, h.lastStep, h.endOf
+	r.input, r.generation, r.lastStep, r.given = h.input, h.from, h.lastStep, h.inputs
 	r.bytes += len(r.input.Data)
 	for _, read := range h.reads {
 		in := r.inbox(read.Name)
@@ -273,7 +273,7 @@ func (r *Run) replay(h history) ([]numbered, error) {
 			return nil, err
 		}
 	}
-	r.replaying, r.endOf = false, nil
+	r.replaying, r.given, r.endOf = false, nil, nil
 	return h.inputs[given:], nil
 }
 
@@ -295,7 +295,7 @@ func (r *Run) replayPhase() error {
 		if !ok {
 			return r.mismatch(nil, next, "")
 		}
-		f := r.steps[o.Step]
+		f := r.steps.get(o.Step)
 		if f == nil || f.kind != kindStep || f.state != stepWanted || f.name != o.label {
 			return r.mismatch(nil, next, "")
 		}
@@ -322,8 +322,7 @@ func (r *Run) main(f *fiber) {
 
 // openCalls counts calls that Continue would abandon, and names the first.
 func (r *Run) openCalls() (n int, what string) {
-	for _, s := range sortedSteps(r.steps) {
-		f := r.steps[s]
+	for _, f := range r.steps.all() {
 		if f.kind == kindTimer || f.kind == kindStep && f.state == stepBackingOff {
 			continue
 		}
@@ -381,4 +380,4 @@ const fiberBytes = 8 << 10
 
 // Bytes estimates the memory that the run holds: its fibers and the values that its code has not taken yet. What user
 // code keeps on the heap is not known.
-func (r *Run) Bytes() int { return r.bytes + len(r.fibers)*fiberBytes + len(r.steps)*256 }
+func (r *Run) Bytes() int { return r.bytes + len(r.fibers)*fiberBytes + r.steps.len()*256 }

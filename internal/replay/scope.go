@@ -63,9 +63,8 @@ func (r *Run) cancel(f *fiber, s *Scope, cause error) {
 		r.end(s.timer)
 	}
 	s.cause = cause
-	for _, step := range sortedSteps(r.steps) {
-		future := r.steps[step]
-		if future == nil || future.ended || future.scope.Err() == nil {
+	for _, future := range r.steps.all() {
+		if future.ended || future.scope.Err() == nil {
 			continue
 		}
 		r.giveUp(f, future)

@@ -26,16 +26,13 @@ type arrival struct {
 }
 
 func (r *Run) inbox(name events.SignalName) *inbox {
-	in := r.inboxes[name]
-	if in == nil {
-		in = &inbox{name: name}
-		if r.inboxes == nil {
-			r.inboxes = make(map[events.SignalName]*inbox)
-		}
-		r.inboxes[name] = in
-		r.names = append(r.names, name)
+	i, ok := slices.BinarySearchFunc(r.inboxes, name, func(in *inbox, name events.SignalName) int {
+		return strings.Compare(string(in.name), string(name))
+	})
+	if !ok {
+		r.inboxes = slices.Insert(r.inboxes, i, &inbox{name: name})
 	}
-	return in
+	return r.inboxes[i]
 }
 
 // signal takes a signal in. One that was taken before the run's last continuation is skipped.
@@ -94,7 +91,12 @@ func (r *Run) TryNext(name events.SignalName) (events.Payload, bool, error) {
 
 func (in *inbox) pop(r *Run) arrival {
 	a := in.pending[0]
-	in.pending = in.pending[1:]
+	if len(in.pending) > 1 {
+		in.pending = in.pending[1:]
+	} else {
+		clear(in.pending)
+		in.pending = in.pending[:0] // the next one has room
+	}
 	in.taken++
 	r.bytes -= len(a.input.Data)
 	return a
@@ -161,11 +163,10 @@ func (r *Run) take(c *Future) {
 // it has seen what came meanwhile.
 func (r *Run) reads() []events.SignalRead {
 	var reads []events.SignalRead
-	for _, name := range r.names {
-		if in := r.inboxes[name]; in.asked || in.taken > 0 {
-			reads = append(reads, events.SignalRead{Name: name, Count: in.taken})
+	for _, in := range r.inboxes {
+		if in.asked || in.taken > 0 {
+			reads = append(reads, events.SignalRead{Name: in.name, Count: in.taken})
 		}
 	}
-	slices.SortFunc(reads, func(a, b events.SignalRead) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return reads
 }

@@ -58,15 +58,15 @@ func (r *Run) Step(scope *Scope, label string, opts StepOptions, work any) *Futu
 		return r.Failed(err)
 	}
 	f := r.newStep(kindStep, scope, label)
-	f.opts, f.work, f.state = opts, work, stepWanted
+	f.local, f.state = &StepCall{Task: events.TaskID{Run: r.opts.RunID, Step: f.step}, Label: label, StepOptions: opts, Work: work}, stepWanted
 	r.wanted = append(r.wanted, f)
 	return f
 }
 
 func (f *Future) stepCall() StepCall {
-	return StepCall{
-		Task: events.TaskID{Run: f.run.opts.RunID, Step: f.step}, Label: f.name, Attempt: f.tries + 1, StepOptions: f.opts, Work: f.work,
-	}
+	call := *f.local
+	call.Attempt = f.tries + 1
+	return call
 }
 
 // intent is what reports the outcome.

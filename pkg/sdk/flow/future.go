@@ -18,13 +18,22 @@ type Awaitable interface{ awaitable() *replay.Future }
 
 // Future is the outcome of something that was begun: a call, a timer, the next signal, a function started with [Go].
 type Future[T any] struct {
-	run  *runtime
-	core *replay.Future
-	// settle turns the outcome of core into value and err; nil once it has.
-	settle func() (T, error)
-	value  T
-	err    error
+	run   *runtime
+	core  *replay.Future
+	name  string // of what a failure is of
+	lacks lack
+	value T
+	err   error
 }
+
+// lack is what an ended future has still to get from its core.
+type lack uint8
+
+const (
+	lacksNothing lack = iota
+	lacksError
+	lacksOutcome // value and error
+)
 
 func (f *Future[T]) awaitable() *replay.Future { return f.core }
 
@@ -40,11 +49,14 @@ func (f *Future[T]) Await(ctx Context) (T, error) {
 
 // outcome returns how the ended future ended.
 func (f *Future[T]) outcome() (T, error) {
-	if f.settle != nil {
-		settle := f.settle
-		f.settle = nil
-		f.value, f.err = settle()
+	switch f.lacks {
+	case lacksNothing:
+	case lacksError:
+		_, _, f.err = f.core.Outcome()
+	case lacksOutcome:
+		f.value, f.err = settled[T](f.run, f.core, f.name)
 	}
+	f.lacks = lacksNothing
 	return f.value, f.err
 }
 
@@ -56,7 +68,7 @@ func (f *Future[T]) Ready(ctx Context) bool {
 
 // decoded returns a future whose value is the decoded payload of core, which has the given name.
 func decoded[T any](r *runtime, core *replay.Future, name string) *Future[T] {
-	return &Future[T]{run: r, core: core, settle: func() (T, error) { return settled[T](r, core, name) }}
+	return &Future[T]{run: r, core: core, name: name, lacks: lacksOutcome}
 }
 
 // settled returns how core has ended.
@@ -181,13 +193,11 @@ func All[T any](ctx Context, futures ...*Future[T]) ([]T, error) {
 
 // At returns a future that ends at the given time, at once when that is past. Its value is the time it was given.
 func At(ctx Context, t time.Time) *Future[time.Time] {
-	r := ctx.live()
-	f := &Future[time.Time]{run: r, core: r.Timer(ctx.scope, max(events.TimeOf(t), 1))}
-	f.settle = func() (time.Time, error) {
-		_, _, err := f.core.Outcome()
-		return t, err
-	}
-	return f
+	return &Future[time.Time]{run: ctx.live(), core: timer(ctx, t), lacks: lacksError, value: t}
+}
+
+func timer(ctx Context, t time.Time) *replay.Future {
+	return ctx.live().Timer(ctx.scope, max(events.TimeOf(t), 1))
 }
 
 // After returns a future that ends after d.
@@ -195,6 +205,10 @@ func After(ctx Context, d time.Duration) *Future[time.Time] { return At(ctx, Now
 
 // Sleep waits for d. The error says that ctx was cancelled before.
 func Sleep(ctx Context, d time.Duration) error {
-	_, err := After(ctx, d).Await(ctx)
+	core := timer(ctx, Now(ctx).Add(d))
+	if err := ctx.live().Await(ctx.scope, core); err != nil {
+		return err
+	}
+	_, _, err := core.Outcome()
 	return err
 }
