@@ -14,51 +14,45 @@ type duePort struct{ *Store }
 // DueIndex returns the due index.
 func (s *Store) DueIndex() dueindex.Index { return duePort{s} }
 
-type dueKey struct {
-	partition events.Partition
-	dueindex.Key
-}
-
-type dueRow struct {
-	partition events.Partition
-	dueindex.Item
-}
-
-func compareKeys(a, b dueindex.Key) int {
-	return cmp.Or(
-		compareRunIDs(a.RunID, b.RunID), cmp.Compare(a.Timer.Kind, b.Timer.Kind), cmp.Compare(a.Timer.Step, b.Timer.Step),
-		cmp.Compare(a.Timer.Attempt, b.Timer.Attempt),
-	)
-}
-
-func compareDue(a, b dueRow) int {
-	return cmp.Or(
-		cmp.Compare(a.partition, b.partition), cmp.Compare(a.Key.Kind, b.Key.Kind), cmp.Compare(a.Due, b.Due), compareKeys(a.Key, b.Key),
-	)
-}
-
-func compareByRun(a, b dueKey) int {
-	return cmp.Or(cmp.Compare(a.partition, b.partition), compareRunIDs(a.RunID, b.RunID), cmp.Compare(a.Kind, b.Kind), compareKeys(a.Key, b.Key))
-}
-
+// dueTables has the items of each partition in two orders.
 type dueTables struct {
-	items     table[dueKey, dueindex.Item]
-	byDue     ordered[dueRow]
-	byRun     ordered[dueKey]
+	byDue     []ordered[dueindex.Item]
+	byRun     []ordered[dueindex.Item]
 	positions table[events.Partition, events.Seq]
 }
 
-func (t *dueTables) init(u *undoLog) {
-	t.items.undo, t.positions.undo = u, u
-	t.byDue = ordered[dueRow]{undo: u, compare: compareDue}
-	t.byRun = ordered[dueKey]{undo: u, compare: compareByRun}
+func (t *dueTables) init(u *undoLog, partitions int) {
+	t.positions.undo = u
+	for range partitions {
+		t.byDue = append(t.byDue, ordered[dueindex.Item]{undo: u, compare: compareDue})
+		t.byRun = append(t.byRun, ordered[dueindex.Item]{undo: u, compare: compareByRun})
+	}
 }
 
-func (t *dueTables) delete(k dueKey) {
-	if item, ok := t.items.get(k); ok {
-		t.byDue.delete(dueRow{k.partition, item})
-		t.byRun.delete(k)
-		t.items.delete(k)
+func compareDue(a, b dueindex.Item) int {
+	if a.Key.Kind != b.Key.Kind {
+		return cmp.Compare(a.Key.Kind, b.Key.Kind)
+	}
+	if a.Due != b.Due {
+		return cmp.Compare(a.Due, b.Due)
+	}
+	return compareByRun(a, b)
+}
+
+func compareByRun(a, b dueindex.Item) int {
+	if a.Key.RunID != b.Key.RunID {
+		return compareRunIDs(a.Key.RunID, b.Key.RunID)
+	}
+	if a.Key.Kind != b.Key.Kind {
+		return cmp.Compare(a.Key.Kind, b.Key.Kind)
+	}
+	t, u := a.Key.Timer, b.Key.Timer
+	return cmp.Or(cmp.Compare(t.Kind, u.Kind), cmp.Compare(t.Step, u.Step), cmp.Compare(t.Attempt, u.Attempt))
+}
+
+func (t *dueTables) delete(p events.Partition, k dueindex.Key) {
+	if item, ok := t.byRun[p].delete(dueindex.Item{Key: k}); ok {
+		t.byDue[p].delete(item)
 	}
 }
 
@@ -70,15 +64,13 @@ func (d duePort) Save(_ context.Context, p events.Partition, next events.Seq, pu
 	t := &d.disk.due
 	d.disk.undo.begin()
 	for _, key := range deletes {
-		t.delete(dueKey{p, key})
+		t.delete(p, key)
 	}
 	for _, item := range puts {
-		k := dueKey{p, item.Key}
-		t.delete(k)
+		t.delete(p, item.Key)
 		item.Body = slices.Clone(item.Body)
-		t.items.put(k, item)
-		t.byDue.put(dueRow{p, item})
-		t.byRun.put(k)
+		t.byDue[p].put(item)
+		t.byRun[p].put(item)
 	}
 	t.positions.put(p, next)
 	return nil
@@ -101,24 +93,20 @@ func (d duePort) Due(
 	}
 	defer d.unlock()
 	after.Key.Kind = kind
-	begin := dueRow{p, after}
-	i, there := d.disk.due.byDue.from(begin)
+	byDue := &d.disk.due.byDue[p]
+	i, there := byDue.from(after)
 	if there {
 		i++
 	}
-	rows := d.disk.due.byDue.values[i:]
+	items := byDue.values[i:]
 	end := 0
-	for end < len(rows) && end < limit && rows[end].partition == p && rows[end].Key.Kind == kind && rows[end].Due <= until {
+	for end < len(items) && end < limit && items[end].Key.Kind == kind && items[end].Due <= until {
 		end++
 	}
-	var found []dueindex.Item
-	if end > 0 {
-		found = make([]dueindex.Item, end)
+	if end == 0 {
+		return nil, nil
 	}
-	for i := range found {
-		found[i] = rows[i].Item
-	}
-	return found, nil
+	return slices.Clone(items[:end]), nil
 }
 
 func (d duePort) Get(_ context.Context, p events.Partition, key dueindex.Key) (item dueindex.Item, ok bool, err error) {
@@ -126,8 +114,12 @@ func (d duePort) Get(_ context.Context, p events.Partition, key dueindex.Key) (i
 		return dueindex.Item{}, false, err
 	}
 	defer d.unlock()
-	item, ok = d.disk.due.items.get(dueKey{p, key})
-	return item, ok, nil
+	byRun := &d.disk.due.byRun[p]
+	i, ok := byRun.from(dueindex.Item{Key: key})
+	if !ok {
+		return dueindex.Item{}, false, nil
+	}
+	return byRun.values[i], true, nil
 }
 
 func (d duePort) OfRun(_ context.Context, p events.Partition, run events.RunID, limit int) ([]dueindex.Key, error) {
@@ -136,12 +128,13 @@ func (d duePort) OfRun(_ context.Context, p events.Partition, run events.RunID, 
 	}
 	defer d.unlock()
 	var found []dueindex.Key
-	i, _ := d.disk.due.byRun.from(dueKey{p, dueindex.Key{RunID: run}})
-	for _, k := range d.disk.due.byRun.values[i:] {
-		if k.partition != p || k.RunID != run || len(found) >= limit {
+	byRun := &d.disk.due.byRun[p]
+	i, _ := byRun.from(dueindex.Item{Key: dueindex.Key{RunID: run}})
+	for _, item := range byRun.values[i:] {
+		if item.Key.RunID != run || len(found) >= limit {
 			break
 		}
-		found = append(found, k.Key)
+		found = append(found, item.Key)
 	}
 	return found, nil
 }

@@ -142,7 +142,7 @@ func (j journalPort) Trim(p events.Partition, below events.Seq) error {
 	}
 	j.disk.undo.begin()
 	first, records := part.first, part.records
-	j.disk.undo.add(func() { part.first, part.records = first, records })
+	j.disk.undo.add(undoFunc(func() { part.first, part.records = first, records }))
 	part.records = slices.Clone(records[below-first:])
 	part.first = below
 	return nil

@@ -25,11 +25,6 @@ type newestKey struct {
 	workflow  events.WorkflowID
 }
 
-type answerKey struct {
-	runKey
-	request events.RequestID
-}
-
 type endedRow struct {
 	partition events.Partition
 	runstore.Ended
@@ -51,15 +46,14 @@ func compareQuarantined(a, b quarantinedRow) int {
 type rowTables struct {
 	runs        table[runKey, []byte]
 	newest      table[newestKey, runstore.Newest]
-	answers     table[answerKey, runstore.KeptAnswer]
-	requests    table[runKey, []events.RequestID] // of each run's answers
+	answers     table[runKey, []runstore.AnswerRow] // of each run; a few thousand at most
 	checkpoints table[events.Partition, runstore.Checkpoint]
 	ended       ordered[endedRow]
 	quarantined ordered[quarantinedRow]
 }
 
 func (t *rowTables) init(u *undoLog) {
-	t.runs.undo, t.newest.undo, t.answers.undo, t.requests.undo, t.checkpoints.undo = u, u, u, u, u
+	t.runs.undo, t.newest.undo, t.answers.undo, t.checkpoints.undo = u, u, u, u
 	t.ended = ordered[endedRow]{undo: u, compare: compareEnded}
 	t.quarantined = ordered[quarantinedRow]{undo: u, compare: compareQuarantined}
 }
@@ -91,8 +85,11 @@ func (r runstorePort) Answer(
 		return runstore.KeptAnswer{}, false, err
 	}
 	defer r.unlock()
-	answer, ok = r.disk.rows.answers.get(answerKey{runKey{p, run}, request})
-	return answer, ok, nil
+	rows, _ := r.disk.rows.answers.get(runKey{p, run})
+	if i := answerTo(rows, request); i >= 0 {
+		return rows[i].KeptAnswer, true, nil
+	}
+	return runstore.KeptAnswer{}, false, nil
 }
 
 func (r runstorePort) Checkpoint(_ context.Context, p events.Partition) (runstore.Checkpoint, error) {
@@ -145,6 +142,11 @@ func (r runstorePort) Write(_ context.Context, p events.Partition, c runstore.Ch
 	return nil
 }
 
+// answerTo returns the index of the answer to a request, -1 if there is none.
+func answerTo(rows []runstore.AnswerRow, request events.RequestID) int {
+	return slices.IndexFunc(rows, func(row runstore.AnswerRow) bool { return row.Request == request })
+}
+
 func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	for _, row := range c.PutRuns {
 		t.runs.put(runKey{p, row.RunID}, slices.Clone(row.Row))
@@ -152,11 +154,7 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	for _, id := range c.DeleteRuns {
 		k := runKey{p, id}
 		t.runs.delete(k)
-		requests, _ := t.requests.get(k)
-		for _, request := range requests {
-			t.answers.delete(answerKey{k, request})
-		}
-		t.requests.delete(k)
+		t.answers.delete(k)
 	}
 	for _, row := range c.PutNewest {
 		t.newest.put(newestKey{p, row.Namespace, row.WorkflowID}, row.Newest)
@@ -169,17 +167,21 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	}
 	for _, row := range c.PutAnswers {
 		k := runKey{p, row.RunID}
-		t.answers.put(answerKey{k, row.Request}, row.KeptAnswer)
-		requests, _ := t.requests.get(k)
-		if !slices.Contains(requests, row.Request) {
-			t.requests.put(k, append(requests, row.Request)) // what is taken back is shorter and has nothing that is overwritten
+		rows, _ := t.answers.get(k)
+		if i := answerTo(rows, row.Request); i >= 0 {
+			rows = slices.Clone(rows)
+			rows[i] = row
+		} else {
+			rows = append(rows, row) // what is taken back is shorter and has nothing that is overwritten
 		}
+		t.answers.put(k, rows)
 	}
 	for _, row := range c.DeleteAnswers {
 		k := runKey{p, row.RunID}
-		t.answers.delete(answerKey{k, row.Request})
-		requests, _ := t.requests.get(k)
-		t.requests.put(k, slices.DeleteFunc(slices.Clone(requests), func(r events.RequestID) bool { return r == row.Request }))
+		rows, _ := t.answers.get(k)
+		if i := answerTo(rows, row.Request); i >= 0 {
+			t.answers.put(k, slices.Delete(slices.Clone(rows), i, i+1))
+		}
 	}
 	for _, row := range c.PutEnded {
 		t.ended.put(endedRow{p, row})

@@ -71,7 +71,7 @@ func New(o Options) *Store {
 	d := &disk{options: o, blobs: map[string][]byte{}}
 	d.holds.undo = &d.undo
 	d.rows.init(&d.undo)
-	d.due.init(&d.undo)
+	d.due.init(&d.undo, o.Partitions)
 	for range o.Partitions {
 		p := &partition{first: 1}
 		p.history.undo = &d.undo
