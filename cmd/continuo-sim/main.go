@@ -83,6 +83,7 @@ func run(args []string, out io.Writer) error {
 	if sum.First != nil {
 		sim.Explain(out, *sum.First, o)
 	}
+	fmt.Fprintf(out, "sim: %.1f records a commit; of them by the size of their commit, from: %s\n", float64(sum.Steps)/float64(max(sum.Commits, 1)), sum.Batches)
 	fmt.Fprintf(out, "sim: %d seeds, %d steps in %v, %.0f steps/s per core, %d seeds with violations\n",
 		sum.Seeds, sum.Steps, time.Since(began).Round(time.Second), float64(sum.Steps)/(cpu()-spent).Seconds(), sum.Failed)
 	if sum.Failed > 0 {

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ import (
 type auditor struct {
 	w          *world
 	steps      int
+	commits    int
+	batches    Batches
 	open       int
 	ended      int
 	violations []string
@@ -104,6 +107,11 @@ func newAuditor(w *world) *auditor {
 // accept takes in the records of a commit that is durable.
 func (a *auditor) accept(p events.Partition, records []*events.Record) {
 	w := a.w
+	if len(records) == 0 {
+		return
+	}
+	a.commits++
+	a.batches[min(bits.Len(uint(len(records))), len(a.batches))-1] += len(records)
 	for _, r := range records {
 		a.steps++
 		w.scratch = events.AppendRecord(w.scratch[:0], r)

@@ -26,7 +26,9 @@ type Campaign struct {
 
 // Summary is what came out of a campaign.
 type Summary struct {
-	Seeds, Steps, Runs, Failed int
+	Seeds, Steps, Commits, Runs, Failed int
+	// Batches are those of all seeds.
+	Batches Batches
 	// FailedSeeds are their numbers, in the order in which they ended.
 	FailedSeeds []uint64
 	// First is the failed seed with the lowest number.
@@ -87,7 +89,11 @@ const maxFailed = 20
 func (s *Summary) add(r Result) {
 	s.Seeds++
 	s.Steps += r.Steps
+	s.Commits += r.Commits
 	s.Runs += r.Runs
+	for i, n := range r.Batches {
+		s.Batches[i] += n
+	}
 	if !r.Failed() {
 		return
 	}

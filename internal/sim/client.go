@@ -49,6 +49,7 @@ func (w *world) startClients() {
 	if w.tuning.features.has(fewNames) {
 		names = max(1, names/3)
 	}
+	var at int64
 	for i := range w.tuning.workflows {
 		w.programs = append(w.programs, w.drawProgram())
 		c := &client{w: w, workflow: events.WorkflowID(fmt.Sprintf("w%d", i%names)), program: i}
@@ -62,7 +63,10 @@ func (w *world) startClients() {
 			c.policy = events.IDPolicy(w.rng.IntN(4))
 		}
 		w.clients, w.starters[c.run] = append(w.clients, c), c
-		w.after(w.rng.Int64N(max(w.stormEnds*2/3, 1)), kindClient, c.start)
+		if i%w.tuning.crowd == 0 {
+			at = w.rng.Int64N(max(w.stormEnds*2/3, 1))
+		}
+		w.after(at, kindClient, c.start)
 	}
 }
 
@@ -124,7 +128,7 @@ func (c *client) live() {
 		f := w.tuning.features
 		switch n := w.rng.IntN(20); {
 		case n < 12 && f.has(withSignals):
-			c.signal(w.rng.IntN(3) > 0)
+			c.burst()
 		case n == 12 && f.has(withCancels):
 			c.send(c.request(events.CancelWorkflow{Reason: "the client wants it"}, true))
 		case n == 13 && f.has(withCancels) && w.rng.IntN(3) == 0:
@@ -142,6 +146,27 @@ func (c *client) request(command events.Command, patient bool) *request {
 		r.id = events.RequestID(fmt.Sprintf("r%d", len(c.requests)))
 	}
 	return r
+}
+
+// burst sends as many signals as the seed wants at one moment, as seldom as they are many: to the client's run, or one to it
+// and one to each of those that come after it.
+func (c *client) burst() {
+	w := c.w
+	n := w.tuning.burst
+	if w.rng.IntN(n) > 0 {
+		return
+	}
+	many := n > 1 && w.rng.IntN(3) > 0
+	for i := range n {
+		to := c
+		if many {
+			to = w.clients[(c.program+i)%len(w.clients)]
+		}
+		patient := w.rng.IntN(3) > 0
+		if !to.over && (to == c || to.waits) {
+			to.signal(patient)
+		}
+	}
 }
 
 // signal sends the next signal. Those of the calm take turns between the names, and tell who collects to stop.

@@ -17,7 +17,10 @@ func (a *auditor) answered(r *request, answer events.Answer) {
 		return // by the server's clock it was repeated when nobody remembered it any more
 	}
 	if r.done {
-		if _, start := r.command.(events.StartWorkflow); answer.Code != r.code && !start {
+		// A start that was refused is not remembered, and a signal that is to be sent again later is looked at anew.
+		_, start := r.command.(events.StartWorkflow)
+		later := r.code == events.RunCompleting || r.code == events.InboxFull
+		if answer.Code != r.code && !start && !later {
 			a.w.violate("requests", "%s: request %q was answered %s and then %s", r.client.workflow, r.id, r.code, answer.Code)
 		}
 		return

@@ -96,7 +96,7 @@ func (s *server) crashGateway(i int) {
 	g.die()
 	g.tail.Close()
 	g.mailbox.Close()
-	s.scheduler.poke(s.w.soon())
+	s.scheduler.wake()
 	s.gateways[i] = s.newGateway()
 }
 
@@ -110,7 +110,7 @@ func (g *gateway) post(in ...sessions.Input) {
 		return
 	}
 	g.inputs = append(g.inputs, in...)
-	g.poke(g.w.soon())
+	g.wake()
 }
 
 // Most of what one turn takes, as the shell does.

@@ -131,7 +131,7 @@ func (w *world) next() (happening, bool) {
 	a := w.nextTurn()
 	switch {
 	case a != nil && (first == nil || a.before(first)):
-		a.set = false
+		a.set, a.woken = false, false
 		return happening{at: a.at, what: kindTurn, run: a.turn}, true
 	case first == nil:
 		return happening{}, false
@@ -164,12 +164,22 @@ type actor struct {
 	dead   bool
 	listed bool
 	set    bool
+	woken  bool // there is something to do in the turn that is asked for
 	at     int64
 	order  uint64
 	turn   func()
 }
 
 func (a *actor) before(h *happening) bool { return a.at < h.at || a.at == h.at && a.order < h.order }
+
+// wake asks for a turn because there is something to do. What comes until then does not hasten it: it waits as behind a sync.
+func (a *actor) wake() {
+	if a.woken || a.dead {
+		return
+	}
+	a.woken = true
+	a.poke(a.w.soon())
+}
 
 // poke asks for a turn in d µs at the latest.
 func (a *actor) poke(d int64) {

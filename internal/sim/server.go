@@ -316,10 +316,10 @@ func (s *server) crashProjector() {
 // wakeReaders pokes those who read the log.
 func (s *server) wakeReaders() {
 	w := s.w
-	s.scheduler.poke(w.soon())
+	s.scheduler.wake()
 	s.projector.poke(w.rng.Int64N(10 * millisecond))
 	for _, g := range s.gateways {
-		g.poke(w.soon())
+		g.wake()
 	}
 }
 

@@ -115,6 +115,10 @@ type Result struct {
 	Hash uint64
 	// Violations name the check that failed and say what was found. Empty is good.
 	Violations []string
+	// Batches counts those records by the size of the commit that they came in: 1, 2 or 3, 4 to 7, and so on in powers of two.
+	// Commits are all of them.
+	Batches Batches
+	Commits int
 	// Runs and Ended count workflow runs; Commands what clients were told of.
 	Runs, Ended, Commands int
 	// Faults are those that the seed chose, and Happened how often each did, by name.
@@ -123,6 +127,22 @@ type Result struct {
 	// Storm and Virtual are how long faults happened and how long all lasted, in virtual time. Workflows were started.
 	Storm, Virtual time.Duration
 	Workflows      int
+}
+
+// Batches counts records by the size of their commit, in powers of two; the last one has what is larger.
+type Batches [8]int
+
+// String says which share of the records came in commits of each size.
+func (b Batches) String() string {
+	all := 0
+	for _, n := range b {
+		all += n
+	}
+	var parts []string
+	for i, n := range b {
+		parts = append(parts, fmt.Sprintf("%d: %.1f %%", 1<<i, 100*float64(n)/float64(max(all, 1))))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Failed reports whether a check failed.

@@ -38,7 +38,7 @@ func (t tapLog) Send(command events.Envelope, done func(error)) error {
 	if _, start := command.Command.(events.StartWorkflow); start {
 		w.audit.starts[stamp{p, command.Session, command.N}] = command.RunID
 	}
-	t.server.parts[p].poke(w.soon())
+	t.server.parts[p].wake()
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (t tapInbox) Deliver(session events.SessionID, deliveries []inbox.Delivery)
 	}
 	for _, g := range t.server.gateways {
 		if g.session == session {
-			g.poke(w.soon())
+			g.wake()
 		}
 	}
 	return nil
@@ -150,7 +150,7 @@ func (t tapInbox) Report(r inbox.Report) error {
 		w.tracef("report of gateway %d: joined %d left %v running %v credits %v returned %v", r.Session, len(r.Joined), r.Left, r.Running, r.Credits, r.Returned)
 	}
 	err := t.Inbox.Report(r)
-	t.server.scheduler.poke(t.server.w.soon())
+	t.server.scheduler.wake()
 	return err
 }
 

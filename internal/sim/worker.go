@@ -53,7 +53,7 @@ type activationResult struct {
 func (w *world) startWorker() {
 	w.nextWorker++
 	k := &worker{w: w, id: events.WorkerID(fmt.Sprintf("worker-%d", w.nextWorker))}
-	k.slots, k.activationSlots = []int{1, 4, 20, 100}[w.rng.IntN(4)], []int{1, 4, 20}[w.rng.IntN(3)]
+	k.slots, k.activationSlots = []int{1, 4, 20, 100}[w.rng.IntN(4)], []int{1, 4, 20, 100}[w.rng.IntN(4)]
 	k.maxLive = []int{0, 4, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000}[w.rng.IntN(8)]
 	if w.faults&SlowWorker != 0 && w.rng.IntN(3) == 0 {
 		k.slow = 10

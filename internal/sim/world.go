@@ -78,6 +78,8 @@ type world struct {
 type tuning struct {
 	partitions, gateways, workers, workflows int
 	clientLimit, cachedRuns, batch           int
+	crowd                                    int   // workflows that are started at one moment
+	burst                                    int   // signals that are sent at one moment, to one run or to many
 	latency                                  int64 // of a usual message, µs at most
 	pace                                     int64 // within which a service has a turn, µs at most
 	pause                                    int64 // between faults, on average
@@ -112,7 +114,8 @@ func (w *world) tune() {
 	t.workflows = pick(3, 20, 100, 200, 400)
 	t.clientLimit, t.cachedRuns, t.batch = pick(0, 0, 4), pick(0, 0, 2), pick(0, 0, 1, 8)
 	t.latency = int64(pick(200, 1_000, 20_000))
-	t.pace = int64(pick(200, 2_000, 20_000))
+	t.pace = int64(pick(200, 2_000, 20_000, 100_000, 100_000))
+	t.crowd, t.burst = pick(1, 8, 32, 400), pick(1, 1, 8, 32)
 	t.pause = int64(pick(50, 200, 1_000)) * millisecond
 	t.lost = pick(60, 200, 1_000)
 	t.guarded = w.rng.IntN(8) == 0
@@ -165,7 +168,7 @@ func (w *world) latency() int64 {
 	return 50 + w.rng.Int64N(w.tuning.latency)
 }
 
-// soon is when a service that is woken has its turn. What comes until then is part of it.
+// soon is when something that is woken has its turn. What there is to do until then is part of it.
 func (w *world) soon() int64 { return w.rng.Int64N(w.tuning.pace) }
 
 // run lets everything happen until all has ended.
@@ -259,7 +262,7 @@ func (w *world) finish() {
 
 func (w *world) result() Result {
 	r := Result{
-		Seed: w.seed, Steps: w.audit.steps, Hash: w.hash, Violations: w.audit.violations, Runs: len(w.audit.order), Ended: w.audit.ended,
+		Seed: w.seed, Steps: w.audit.steps, Batches: w.audit.batches, Commits: w.audit.commits, Hash: w.hash, Violations: w.audit.violations, Runs: len(w.audit.order), Ended: w.audit.ended,
 		Faults: w.faults, Happened: map[string]int{}, Storm: time.Duration(w.stormEnds) * time.Microsecond,
 		Virtual: time.Duration(w.now) * time.Microsecond, Workflows: w.tuning.workflows,
 	}

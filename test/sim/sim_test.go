@@ -45,8 +45,15 @@ func TestSeeds(t *testing.T) { //nolint:paralleltest // it is bounded in time an
 	if sum.Steps == 0 {
 		t.Error("no record was made: the simulator is idle")
 	}
-	fmt.Printf("sim: %d seeds, %d records, %d runs in %v, %d seeds with violations\n",
-		sum.Seeds, sum.Steps, sum.Runs, time.Since(began).Round(time.Second), sum.Failed)
+	large := 0
+	for _, n := range sum.Batches[4:] {
+		large += n
+	}
+	if sum.Seeds >= 100 && large*20 < sum.Steps {
+		t.Errorf("of %d records %d came in commits of 16 and more: batches of many runs are hardly tried", sum.Steps, large)
+	}
+	fmt.Printf("sim: %d seeds, %d records, %d runs in %v, %.1f records a commit, %d seeds with violations\n",
+		sum.Seeds, sum.Steps, sum.Runs, time.Since(began).Round(time.Second), float64(sum.Steps)/float64(sum.Commits), sum.Failed)
 }
 
 // TestDeterministic: the same seeds have the same hash with and without the race detector, on one processor and on two.
