@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -178,9 +179,11 @@ func (d *reader) task() (events.Step, *task) {
 func (d *reader) inbox() inbox {
 	var b inbox
 	for range d.count() {
-		x := &box{name: events.SignalName(d.text()), read: d.uint(), last: events.EventNumber(d.uint()), receives: d.bool()}
+		x := box{name: events.SignalName(d.text()), read: d.uint(), last: events.EventNumber(d.uint()), receives: d.bool()}
 		last := events.EventNumber(0)
-		for range d.count() {
+		n := d.count()
+		x.unread = slices.Grow(x.unread, n)
+		for range n {
 			u := unread{events.EventNumber(d.uint()), int(d.uintTo(math.MaxInt32))}
 			if d.err == nil && u.number <= last {
 				d.fail("the unread signals %q are out of order", x.name)

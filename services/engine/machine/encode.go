@@ -119,8 +119,15 @@ func Decode(b []byte) (*Run, error) {
 // writer appends values.
 type writer []byte
 
-func (w *writer) uint(v uint64) { *w = binary.AppendUvarint(*w, v) }
-func (w *writer) int(v int64)   { *w = binary.AppendVarint(*w, v) }
+func (w *writer) uint(v uint64) {
+	if v < 0x80 { // most of them
+		*w = append(*w, byte(v))
+		return
+	}
+	*w = binary.AppendUvarint(*w, v)
+}
+
+func (w *writer) int(v int64) { *w = binary.AppendVarint(*w, v) }
 
 func (w *writer) bool(v bool) {
 	if v {
@@ -218,7 +225,8 @@ func (w *writer) task(s events.Step, t *task) {
 
 func (w *writer) inbox(b *inbox) {
 	w.uint(uint64(len(b.boxes)))
-	for _, x := range b.boxes {
+	for i := range b.boxes {
+		x := &b.boxes[i]
 		w.text(string(x.name))
 		w.uint(x.read)
 		w.uint(uint64(x.last))

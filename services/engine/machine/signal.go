@@ -24,7 +24,7 @@ const blobReferenceBytes = 64
 
 // inbox counts signals by name. The signals themselves are in the history.
 type inbox struct {
-	boxes  []*box // by name
+	boxes  []box // by name
 	unread int
 	bytes  int
 }
@@ -47,24 +47,24 @@ type unread struct {
 }
 
 func (b *inbox) search(name events.SignalName) (int, bool) {
-	return slices.BinarySearchFunc(b.boxes, name, func(x *box, n events.SignalName) int { return strings.Compare(string(x.name), string(n)) })
+	return slices.BinarySearchFunc(b.boxes, name, func(x box, n events.SignalName) int { return strings.Compare(string(x.name), string(n)) })
 }
 
 // find returns the box of a name, nil if there is none.
 func (b *inbox) find(name events.SignalName) *box {
 	if i, ok := b.search(name); ok {
-		return b.boxes[i]
+		return &b.boxes[i]
 	}
 	return nil
 }
 
-// box returns the box of a name, making it if there is none.
+// box returns the box of a name, making it if there is none. It is valid until the next is made.
 func (b *inbox) box(name events.SignalName) *box {
 	i, ok := b.search(name)
 	if !ok {
-		b.boxes = slices.Insert(b.boxes, i, &box{name: name})
+		b.boxes = slices.Insert(b.boxes, i, box{name: name})
 	}
-	return b.boxes[i]
+	return &b.boxes[i]
 }
 
 func (b *inbox) received(name events.SignalName) uint64 {
@@ -193,8 +193,8 @@ func (b *inbox) readNow(reads []events.SignalRead) int {
 // unseen reports whether a signal newer than upto has come under a name that the code receives on: reads have those that
 // it asked for in this progress, with count 0 when it got none.
 func (b *inbox) unseen(reads []events.SignalRead, upto events.EventNumber) bool {
-	for _, x := range b.boxes {
-		if x.receives && x.last > upto {
+	for i := range b.boxes {
+		if x := &b.boxes[i]; x.receives && x.last > upto {
 			return true
 		}
 	}
@@ -211,13 +211,16 @@ func (b *inbox) take(reads []events.SignalRead, set events.WaitSet) {
 	for _, read := range reads {
 		x := b.box(read.Name)
 		x.receives = true
-		for x.read < read.Count {
-			b.unread--
-			b.bytes -= x.unread[0].bytes
-			x.unread = x.unread[1:]
-			x.read++
+		if read.Count <= x.read {
+			continue
 		}
-		if len(x.unread) == 0 {
+		n := int(read.Count - x.read)
+		for _, u := range x.unread[:n] {
+			b.unread--
+			b.bytes -= u.bytes
+		}
+		x.read = read.Count
+		if x.unread = x.unread[n:]; len(x.unread) == 0 {
 			x.unread = nil
 		}
 	}
@@ -230,7 +233,8 @@ func (b *inbox) take(reads []events.SignalRead, set events.WaitSet) {
 
 // continued returns what RunContinued tells of the inbox after the given reads.
 func (b *inbox) continued(reads []events.SignalRead) (counts []events.SignalRead, oldest events.EventNumber) {
-	for _, x := range b.boxes {
+	for i := range b.boxes {
+		x := &b.boxes[i]
 		count := x.read
 		if i := slices.IndexFunc(reads, func(r events.SignalRead) bool { return r.Name == x.name }); i >= 0 {
 			count = reads[i].Count
