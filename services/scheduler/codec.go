@@ -50,8 +50,26 @@ func appendItem(b []byte, i *matcher.Item) []byte {
 	return appendText(b, a.Activation.FailedBuild)
 }
 
-func decodeItem(row dueindex.Item, p events.Partition) (matcher.Item, error) {
-	r := reading{b: row.Body}
+// decodeRow reads what says whether there is room for an item.
+func decodeRow(row dueindex.Item, known interned) (matcher.Row, error) {
+	r := reading{b: row.Body, known: known}
+	r.version()
+	out := matcher.Row{ID: itemID(row.Key), Kind: matcher.Activation, Start: row.Due}
+	numbers := 3 + 10
+	if row.Key.Kind == dueindex.KindTask {
+		out.Kind, numbers = matcher.Task, 3+4
+	}
+	for range numbers {
+		r.number()
+	}
+	r.bytes() // the namespace
+	r.bytes() // the workflow id
+	out.Name, out.Queue = name[string](&r), name[events.TaskQueue](&r)
+	return out, r.err
+}
+
+func decodeItem(row dueindex.Item, p events.Partition, known interned) (matcher.Item, error) {
+	r := reading{b: row.Body, known: known}
 	version := r.version()
 	item := matcher.Item{Partition: p, From: events.Seq(r.number()), Opened: events.Time(r.number()), StartBy: events.Time(r.number())}
 	if row.Key.Kind == dueindex.KindTask {
@@ -59,8 +77,8 @@ func decodeItem(row dueindex.Item, p events.Partition) (matcher.Item, error) {
 		item.Task = &events.OpenTask{
 			Task:    events.TaskID{Run: row.Key.RunID, Step: row.Key.Timer.Step},
 			Attempt: events.Attempt(r.number()), NotBefore: events.Time(r.number()), Scheduled: events.EventNumber(r.number()),
-			Namespace: text[events.Namespace](&r), WorkflowID: text[events.WorkflowID](&r), Name: text[events.TaskName](&r),
-			Queue: text[events.TaskQueue](&r),
+			Namespace: name[events.Namespace](&r), WorkflowID: text[events.WorkflowID](&r), Name: name[events.TaskName](&r),
+			Queue: name[events.TaskQueue](&r),
 		}
 		if version > 1 {
 			item.Task.OfferTo, item.Task.OfferUntil = events.SessionID(r.number()), events.Time(r.number())
@@ -74,11 +92,11 @@ func decodeItem(row dueindex.Item, p events.Partition) (matcher.Item, error) {
 			ReplayFrom: events.EventNumber(r.number()), Upto: events.EventNumber(r.number()), NotBefore: events.Time(r.number()),
 			OfferTo: events.SessionID(r.number()), OfferUntil: events.Time(r.number()),
 		},
-		At: events.Time(r.number()), Namespace: text[events.Namespace](&r), WorkflowID: text[events.WorkflowID](&r),
+		At: events.Time(r.number()), Namespace: name[events.Namespace](&r), WorkflowID: text[events.WorkflowID](&r),
 	}
-	item.Activation.Activation.Type = text[events.WorkflowType](&r)
-	item.Activation.Activation.Queue = text[events.TaskQueue](&r)
-	item.Activation.Activation.FailedBuild = text[events.BuildID](&r)
+	item.Activation.Activation.Type = name[events.WorkflowType](&r)
+	item.Activation.Activation.Queue = name[events.TaskQueue](&r)
+	item.Activation.Activation.FailedBuild = name[events.BuildID](&r)
 	return item, r.end()
 }
 
@@ -103,8 +121,27 @@ func appendText[T ~string](b []byte, s T) []byte {
 
 // reading reads a body; after the first error everything is zero.
 type reading struct {
-	b   []byte
-	err error
+	b     []byte
+	known interned
+	err   error
+}
+
+// interned are names that many rows have: each is kept once.
+type interned map[string]string
+
+// maxNames bounds them; when there are more they are forgotten and come again.
+const maxNames = 4096
+
+func (n interned) of(b []byte) string {
+	s, ok := n[string(b)]
+	if !ok {
+		if len(n) >= maxNames {
+			clear(n)
+		}
+		s = string(b)
+		n[s] = s
+	}
+	return s
 }
 
 func (r *reading) version() (version byte) {
@@ -129,16 +166,20 @@ func (r *reading) number() uint64 {
 	return n
 }
 
-func text[T ~string](r *reading) T {
+func (r *reading) bytes() []byte {
 	n := r.number()
 	if r.err != nil || n > uint64(len(r.b)) {
 		r.fail()
-		return ""
+		return nil
 	}
-	s := T(r.b[:n])
+	b := r.b[:n]
 	r.b = r.b[n:]
-	return s
+	return b
 }
+
+func text[T ~string](r *reading) T { return T(r.bytes()) }
+
+func name[T ~string](r *reading) T { return T(r.known.of(r.bytes())) }
 
 func (r *reading) fail() {
 	if r.err == nil {

@@ -168,7 +168,19 @@ func (s *Scheduler) endRun(p *part, run events.RunID) {
 }
 
 // enlist and delist keep the list of what is in memory of each run.
-func (s *Scheduler) enlist(key dueindex.Key) { s.runs[key.RunID] = append(s.runs[key.RunID], key) }
+func (s *Scheduler) enlist(key dueindex.Key) {
+	keys, ok := s.runs[key.RunID]
+	if last := len(s.spare) - 1; !ok && last >= 0 {
+		keys, s.spare = s.spare[last], s.spare[:last]
+	}
+	s.runs[key.RunID] = append(keys, key)
+}
+
+// What is kept of the lists of runs that nothing is in memory of any more: so many, of at most so many keys.
+const (
+	maxSpare     = 1024
+	maxSpareKeys = 8
+)
 
 func (s *Scheduler) delist(key dueindex.Key) {
 	keys := s.runs[key.RunID]
@@ -177,10 +189,13 @@ func (s *Scheduler) delist(key dueindex.Key) {
 			continue
 		}
 		keys[i] = keys[len(keys)-1]
-		if keys = keys[:len(keys)-1]; len(keys) == 0 {
-			delete(s.runs, key.RunID)
-		} else {
+		if keys = keys[:len(keys)-1]; len(keys) > 0 {
 			s.runs[key.RunID] = keys
+			return
+		}
+		delete(s.runs, key.RunID)
+		if len(s.spare) < maxSpare && cap(keys) <= maxSpareKeys {
+			s.spare = append(s.spare, keys)
 		}
 		return
 	}
@@ -238,7 +253,8 @@ func heldOf(r inbox.Running) matcher.Held {
 // dispatch gives away what can be given.
 func (s *Scheduler) dispatch(now events.Time) []Deliveries {
 	s.matched = s.matcher.Match(now, s.matched[:0])
-	var out []Deliveries
+	clear(s.deliveries)
+	out := s.deliveries[:0]
 	for i := range s.matched {
 		d := &s.matched[i]
 		s.begunAttempt(s.byID[d.Item.Partition], d.Item)
@@ -258,6 +274,7 @@ func (s *Scheduler) dispatch(now events.Time) []Deliveries {
 	}
 	s.stats.Deliveries += uint64(len(s.matched))
 	clear(s.matched)
+	s.deliveries = out
 	return out
 }
 

@@ -27,13 +27,17 @@ func FuzzRows(f *testing.F) {
 			row.Key.Kind = dueindex.KindTask
 			row.Key.Timer.Step = 7
 		}
-		item, err := decodeItem(row, 1)
+		item, err := decodeItem(row, 1, interned{})
 		if err != nil {
 			return
 		}
+		at, err := decodeRow(row, interned{})
+		if err != nil || at.ID != item.ID() || at.Kind != item.Kind() {
+			t.Fatalf("%x is %+v and, at first sight, %+v, %v", body, item, at, err)
+		}
 		once := appendItem(nil, &item)
 		row.Body = once
-		again, err := decodeItem(row, 1)
+		again, err := decodeItem(row, 1, interned{})
 		if err != nil || !bytes.Equal(once, appendItem(nil, &again)) {
 			t.Fatalf("%x was read, and what it is written as\n%x was not: %v", body, once, err)
 		}
@@ -47,13 +51,13 @@ func TestRowsOfVersion1AreRead(t *testing.T) {
 		Key:  dueindex.Key{Kind: dueindex.KindTask, RunID: events.RunID{1}, Timer: events.TimerID{Step: 7}},
 		Body: []byte{1, 1, 2, 3, 0, 1, 0, 9, 1, 'n', 1, 'w', 1, 't', 1, 'q'},
 	}
-	item, err := decodeItem(row, 1)
+	item, err := decodeItem(row, 1, interned{})
 	if err != nil || item.Task.Queue != "q" || item.Task.OfferTo != 0 {
 		t.Errorf("%+v, %v", item.Task, err)
 	}
 	item.Task.OfferTo, item.Task.OfferUntil = 5, 6
 	row.Body = appendItem(nil, &item)
-	if again, err := decodeItem(row, 1); err != nil || again.Task.OfferTo != 5 || again.Task.OfferUntil != 6 {
+	if again, err := decodeItem(row, 1, interned{}); err != nil || again.Task.OfferTo != 5 || again.Task.OfferUntil != 6 {
 		t.Errorf("%+v, %v", again.Task, err)
 	}
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -65,13 +66,15 @@ func (s *Scheduler) save(now events.Time, p *part) Save {
 func (s *Scheduler) row(key dueindex.Key) dueindex.Item {
 	if key.Kind == dueindex.KindTimer {
 		t := s.timers[key]
-		return dueindex.Item{Key: key, Due: t.due, Body: appendTimer(nil, t)}
+		s.body = appendTimer(s.body[:0], t)
+		return dueindex.Item{Key: key, Due: t.due, Body: bytes.Clone(s.body)}
 	}
 	item, ok := s.matcher.Item(itemID(key))
 	if !ok {
 		panic(fmt.Sprintf("scheduler: %v of run %v is open but not in memory", key.Timer, key.RunID))
 	}
-	return dueindex.Item{Key: key, Due: item.Start(), Body: appendItem(nil, &item)}
+	s.body = appendItem(s.body[:0], &item)
+	return dueindex.Item{Key: key, Due: item.Start(), Body: bytes.Clone(s.body)}
 }
 
 // letGo takes from memory what has just been saved and need not stay.
@@ -222,20 +225,19 @@ func (s *Scheduler) load(now events.Time, p *part, row dueindex.Item, sweeping b
 		s.addTimer(p, row.Key, ns, id, row.Due)
 		return nil
 	}
-	item, err := decodeItem(row, p.id)
+	at, err := decodeRow(row, s.names)
 	if err != nil {
 		return err
 	}
-	var taken, held bool
-	if sweeping {
-		taken, held = s.matcher.Refill(now, item)
-	} else {
-		taken, held = s.matcher.Load(now, item)
+	if sweeping && !s.matcher.Refills(at) || !sweeping && !s.matcher.Loads(at) {
+		return nil // most rows of a long backlog
 	}
-	if taken {
-		s.addItem(row.Key, item)
+	item, err := decodeItem(row, p.id, s.names)
+	if err != nil {
+		return err
 	}
-	if held {
+	s.addItem(row.Key, item)
+	if s.matcher.Add(now, item) {
 		s.begunAttempt(p, item)
 	}
 	return nil

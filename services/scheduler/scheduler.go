@@ -101,8 +101,13 @@ type Scheduler struct {
 	turned  events.Time // when the turn before was
 	stats   Stats
 
-	effects []events.Effect
-	matched []matcher.Delivery
+	// What is used again from turn to turn.
+	effects    []events.Effect
+	matched    []matcher.Delivery
+	deliveries []Deliveries
+	body       []byte
+	names      interned
+	spare      [][]dueindex.Key // of runs that nothing is in memory of any more
 }
 
 // New returns a scheduler that has not begun.
@@ -110,6 +115,7 @@ func New(d Deps, o Options) *Scheduler {
 	s := &Scheduler{
 		deps: d, options: o.withDefaults(), byID: make(map[events.Partition]*part), matcher: matcher.New(o.Backlog),
 		wheel: wheel.New[dueindex.Key](), timers: make(map[dueindex.Key]*timer), runs: make(map[events.RunID][]dueindex.Key),
+		names: make(interned),
 	}
 	s.fires.freed = make(chan struct{}, 1)
 	for _, id := range d.Partitions {

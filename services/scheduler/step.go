@@ -52,7 +52,11 @@ func (s *Stepper) Step(ctx context.Context) (busy bool, wake events.Time, err er
 	boot := s.scheduler.deps.Clock.Boot()
 	in.Ahead = in.Now.Sub(s.wall) - (boot - s.boot)
 	s.wall, s.boot = in.Now, boot
-	in.Reports = append(in.Reports, s.reports.Take(reportsPerTurn)...)
+	if taken := s.reports.Take(reportsPerTurn); len(in.Reports) == 0 {
+		in.Reports = taken
+	} else {
+		in.Reports = append(in.Reports, taken...)
+	}
 	out, err := s.scheduler.Turn(*in)
 	if err != nil {
 		return false, 0, err

@@ -27,7 +27,8 @@ type Input struct {
 type Output struct {
 	Saves   []Save
 	Queries []Query
-	// Deliveries are per gateway session. Those that a session did not take stay its own until it is reported gone.
+	// Deliveries are per gateway session, valid until the next turn. Those that a session did not take stay its own until it is
+	// reported gone.
 	Deliveries []Deliveries
 	Commands   []events.Envelope
 	// Wake is when the next turn is due although nothing comes in; 0 means never.

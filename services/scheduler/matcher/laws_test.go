@@ -293,8 +293,8 @@ func givenOnce(t *rapid.T) {
 			w.m.BeginSweep()
 			for id, known := range w.open {
 				if known.indexed {
-					taken, held := w.m.Refill(w.now, known.item)
-					if held {
+					taken := w.m.Refills(rowOf(known.item))
+					if taken && w.m.Add(w.now, known.item) {
 						t.Fatalf("%v is held although nobody said so", id)
 					}
 					known.indexed = !taken

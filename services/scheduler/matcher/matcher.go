@@ -9,7 +9,7 @@
 //	          └───────── Gone, Return ──────────┘
 //
 // A lane keeps a bounded number of items in memory. What is above the bound is left to the caller's index, once it is
-// there ([Matcher.Saved]), and comes back when the lane has room ([Matcher.Hungry], [Matcher.Refill]).
+// there ([Matcher.Saved]), and comes back when the lane has room ([Matcher.Hungry], [Matcher.Refills]).
 package matcher
 
 import (

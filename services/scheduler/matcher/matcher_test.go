@@ -180,10 +180,18 @@ func (s *script) do(t *testing.T, now events.Time, verb string, a args) string {
 	case "saved":
 		return fmt.Sprintf("let go %v", s.m.Saved(id, now.Add(time.Minute)))
 	case "load":
-		taken, _ := s.m.Load(now, s.item(now, "task", a))
+		item := s.item(now, "task", a)
+		taken := s.m.Loads(rowOf(item))
+		if taken {
+			s.m.Add(now, item)
+		}
 		return fmt.Sprintf("taken %v", taken)
 	case "refill":
-		taken, _ := s.m.Refill(now, s.item(now, "task", a))
+		item := s.item(now, "task", a)
+		taken := s.m.Refills(rowOf(item))
+		if taken {
+			s.m.Add(now, item)
+		}
 		return fmt.Sprintf("taken %v", taken)
 	case "begin":
 		s.m.BeginSweep()
@@ -237,4 +245,9 @@ func TestLanesOfManyNamesAreForgotten(t *testing.T) {
 	if lanes := m.Lanes(); len(lanes) > 0 {
 		t.Errorf("idle lanes are reported: %v", lanes[0])
 	}
+}
+
+// rowOf is what the index tells of an item at first.
+func rowOf(item Item) Row {
+	return Row{ID: item.ID(), Kind: item.Kind(), Queue: item.queue(), Name: item.name(), Start: item.Start()}
 }

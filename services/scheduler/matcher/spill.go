@@ -29,15 +29,28 @@ func (m *Matcher) Saved(id ID, horizon events.Time) (gone bool) {
 	return false
 }
 
-// Load offers an item that the index has and whose time has come near. It is not taken when its lane is full.
-func (m *Matcher) Load(now events.Time, item Item) (taken, held bool) {
-	l := m.lane(item.Kind(), item.queue(), item.name())
-	if !m.claims.has(item.ID()) && (l.spilled > 0 || l.waiting >= m.room()) {
-		m.spill(l, rank{ready: item.Start()})
-		return false, false
-	}
-	return true, m.add(now, item, false)
+// Row is what an item of the index is asked for before it is read in whole.
+type Row struct {
+	ID    ID
+	Kind  Kind
+	Queue events.TaskQueue
+	Name  string
+	Start events.Time
 }
+
+// Loads reports whether an item that the index has and whose time has come near is wanted: [Matcher.Add] follows then. It is
+// not when its lane is full.
+func (m *Matcher) Loads(r Row) bool {
+	l := m.lane(r.Kind, r.Queue, r.Name)
+	if !m.claims.has(r.ID) && (l.spilled > 0 || l.waiting >= m.room()) {
+		m.spill(l, rank{ready: r.Start})
+		return false
+	}
+	return true
+}
+
+// Add adds an item of the index that is wanted. held says that a worker already has this attempt.
+func (m *Matcher) Add(now events.Time, item Item) (held bool) { return m.add(now, item, false) }
 
 // rank is a place in the order of a lane.
 type rank struct {
@@ -103,7 +116,7 @@ func (m *Matcher) Wants() bool {
 	return false
 }
 
-// BeginSweep begins a pass over everything the index has and that may start, oldest first, each offered with Refill.
+// BeginSweep begins a pass over everything the index has and that may start, oldest first, each offered with Refills.
 func (m *Matcher) BeginSweep() {
 	for _, g := range m.groups {
 		for _, l := range g.lanes {
@@ -112,20 +125,21 @@ func (m *Matcher) BeginSweep() {
 	}
 }
 
-// Refill offers an item of a sweep that is not in memory. It is not taken while its lane is full.
-func (m *Matcher) Refill(now events.Time, item Item) (taken, held bool) {
-	l := m.lane(item.Kind(), item.queue(), item.name())
-	if !m.claims.has(item.ID()) && l.waiting >= m.room() {
+// Refills reports whether an item of a sweep that is not in memory is wanted: [Matcher.Add] follows then. It is not while its
+// lane is full.
+func (m *Matcher) Refills(r Row) bool {
+	l := m.lane(r.Kind, r.Queue, r.Name)
+	if !m.claims.has(r.ID) && l.waiting >= m.room() {
 		if l.left++; l.left == 1 {
-			l.leftFirst = rank{ready: item.Start()}
+			l.leftFirst = rank{ready: r.Start}
 		}
 		if l.spilled == 0 {
 			m.setSpilled(l, 1)
 		}
-		return false, false
+		return false
 	}
 	m.setSpilled(l, max(l.spilled-1, l.left))
-	return true, m.add(now, item, false)
+	return true
 }
 
 // EndSweep ends the pass: the counts of what only the index has are exact again.
