@@ -24,6 +24,7 @@ type body struct {
 	record  events.Record
 	events  [3]events.Event
 	answers [1]events.Answer
+	list    [1]*events.Record // of a turn that has no other group
 }
 
 // take adds events whose size in a record is known. There is room left for the activation that mostly follows.

@@ -68,13 +68,13 @@ const (
 	rowRun        = 0
 	rowBroken     = 1
 	rowPrefixSize = 2
+	rowBytes      = 256 // more than most rows have
 )
 
 var errRow = errors.New("the row of a run is damaged")
 
-// encode returns the row of the entry: what it includes, then the run or, while it is quarantined, what is known of it.
-func (e *entry) encode() []byte {
-	b := make([]byte, 0, 256)
+// appendTo appends the row of the entry: what it includes, then the run or, while it is quarantined, what is known of it.
+func (e *entry) appendTo(b []byte) []byte {
 	kind := byte(rowRun)
 	if e.broken != nil {
 		kind = rowBroken
@@ -82,17 +82,14 @@ func (e *entry) encode() []byte {
 	b = append(b, rowVersion, kind)
 	b = binary.AppendUvarint(b, uint64(e.seq))
 	b = binary.AppendUvarint(b, e.requests)
-	switch {
-	case e.broken != nil:
-		b = appendText(b, string(e.namespace))
-		b = appendText(b, string(e.workflowID))
-		b = appendText(b, e.broken.reason)
-		b = binary.AppendVarint(b, int64(e.broken.since))
-		b = binary.AppendUvarint(b, uint64(e.broken.next))
-	default:
-		b = e.run.AppendTo(b)
+	if e.broken == nil {
+		return e.run.AppendTo(b)
 	}
-	return b
+	b = appendText(b, string(e.namespace))
+	b = appendText(b, string(e.workflowID))
+	b = appendText(b, e.broken.reason)
+	b = binary.AppendVarint(b, int64(e.broken.since))
+	return binary.AppendUvarint(b, uint64(e.broken.next))
 }
 
 // CheckRow reports why a run's row in the run store is damaged, without looking at anything else.

@@ -45,8 +45,11 @@ func (p *partition) flush(ctx context.Context) error {
 	c := runstore.Changes{PutEnded: p.ended}
 	dirty := p.sortedRuns(func(e *entry) bool { return e.dirty && (!e.idle || !mutant.On(mutant.CheckpointForgetsIdleRuns)) })
 	c.PutRuns = make([]runstore.RunRow, 0, len(dirty))
+	rows := make([]byte, 0, rowBytes*len(dirty))
 	for _, e := range dirty {
-		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: e.encode()})
+		from := len(rows)
+		rows = e.appendTo(rows)
+		c.PutRuns = append(c.PutRuns, runstore.RunRow{RunID: e.id, Row: rows[from:len(rows):len(rows)]})
 		p.stored.wrote(e.id)
 	}
 	c.Checkpoint = &runstore.Checkpoint{Next: p.seq + 1, State: p.state()}
@@ -116,7 +119,10 @@ func (p *partition) heldByAll() (bool, error) {
 // sortChanges orders rows, so that what is written does not depend on chance.
 func sortChanges(c *runstore.Changes) {
 	answers := func(a, b runstore.AnswerRow) int {
-		return cmp.Or(cmp.Compare(string(a.RunID[:]), string(b.RunID[:])), cmp.Compare(a.Request, b.Request))
+		if a.RunID != b.RunID {
+			return cmp.Compare(string(a.RunID[:]), string(b.RunID[:]))
+		}
+		return cmp.Compare(a.Request, b.Request)
 	}
 	slices.SortFunc(c.PutNewest, func(a, b runstore.NewestRow) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.WorkflowID, b.WorkflowID))

@@ -357,7 +357,12 @@ func (p *partition) note(h *events.Header, e events.Event) {
 
 // records turns the groups of the turn into records and closes them.
 func (p *partition) records() []*events.Record {
-	records := slices.Grow([]*events.Record(nil), len(p.groups))
+	var records []*events.Record
+	if len(p.groups) == 1 {
+		records = p.groups[0].body.list[:0]
+	} else {
+		records = slices.Grow(records, len(p.groups))
+	}
 	for _, g := range p.groups {
 		from := len(records)
 		records = p.split(records, g)

@@ -206,7 +206,7 @@ func (l *lawDriver) compare() {
 			e, err := p.load(ctx, runID(n))
 			l.must(err)
 			if e != nil {
-				rows[i] = e.encode()
+				rows[i] = e.appendTo(nil)
 			}
 			if e != nil && e.broken != nil {
 				l.t.Fatalf("run %d is broken: %s", n, e.broken.reason)

@@ -144,7 +144,12 @@ func (r runstorePort) Write(_ context.Context, p events.Partition, c runstore.Ch
 
 // answerTo returns the index of the answer to a request, -1 if there is none.
 func answerTo(rows []runstore.AnswerRow, request events.RequestID) int {
-	return slices.IndexFunc(rows, func(row runstore.AnswerRow) bool { return row.Request == request })
+	for i := range rows {
+		if rows[i].Request == request {
+			return i
+		}
+	}
+	return -1
 }
 
 func (t *rowTables) write(p events.Partition, c runstore.Changes) {
