@@ -15,7 +15,7 @@ import (
 // runningActivation is workflow code that is being run, with its steps.
 type runningActivation struct {
 	worker   *worker
-	delivery activationDelivery
+	delivery *activationDelivery
 	live     *liveRun
 	began    int64
 	gone     bool
@@ -44,7 +44,7 @@ func (l *liveRun) close() {
 
 // startActivation runs a delivered activation. A repeated delivery joins the one that runs, or gets its kept result again.
 // One of the same run that came before is over.
-func (k *worker) startActivation(d activationDelivery) {
+func (k *worker) startActivation(d *activationDelivery) {
 	w := k.w
 	k.granted.activations = max(k.granted.activations-1, 0)
 	running := slices.ContainsFunc(k.activates, func(a *runningActivation) bool { return a.delivery.ref == d.ref })
@@ -70,11 +70,14 @@ func (k *worker) startActivation(d activationDelivery) {
 	if k.stalls() {
 		took = d.deadline.Microseconds() + w.rng.Int64N(5*second)
 	}
-	w.after(took, kindWork, func() {
-		if !a.gone {
-			a.run()
-		}
-	})
+	w.later(took, kindWork, a)
+}
+
+// happen is the beginning of an activation.
+func (a *runningActivation) happen() {
+	if !a.gone {
+		a.run()
+	}
 }
 
 // run lets the code go on from memory if it can, and else from a full replay.
@@ -260,13 +263,19 @@ func (k *worker) tryStep(l *liveRun, s *runningStep, call replay.StepCall, attem
 
 // pulse says that an activation goes on, while it does.
 func (a *runningActivation) pulse() {
-	a.worker.w.after(a.delivery.deadline.Microseconds()/3, kindWork, func() {
-		if a.gone {
-			return
-		}
-		a.worker.say(func(c sessions.Conn) sessions.Input {
-			return sessions.ActivationHeartbeat{Conn: c, Activation: a.delivery.ref}
-		})
-		a.pulse()
+	a.worker.w.later(a.delivery.deadline.Microseconds()/3, kindWork, (*pulsing)(a))
+}
+
+// pulsing is an activation that says that it goes on.
+type pulsing runningActivation
+
+func (p *pulsing) happen() {
+	a := (*runningActivation)(p)
+	if a.gone {
+		return
+	}
+	a.worker.say(func(c sessions.Conn) sessions.Input {
+		return sessions.ActivationHeartbeat{Conn: c, Activation: a.delivery.ref}
 	})
+	a.pulse()
 }

@@ -77,13 +77,19 @@ type runAudit struct {
 
 	tasks      map[events.Step]*taskAudit
 	timers     map[events.TimerID]events.Time
-	activation *events.ActivationScheduled
+	activation openActivation
 	signals    map[events.SignalName][]signalAudit
 	requests   map[events.RequestID]events.Time // signals by their request
 	cancelled  int
 	waits      map[events.SignalName]bool // asked for, ever
 	upto       events.EventNumber         // of the last progress
 	records    []*events.Record
+}
+
+// openActivation is the activation that is to be run; number 0 for none.
+type openActivation struct {
+	number  uint64
+	attempt events.Attempt
 }
 
 type signalAudit struct {
@@ -230,10 +236,10 @@ func (a *auditor) event(run *runAudit, r *events.Record, n events.EventNumber, e
 			run.deadline = r.Time.Add(e.RunTimeout)
 		}
 	case events.ActivationScheduled:
-		if run.activation != nil {
-			a.w.violate("activations", "run %s: activation %d is scheduled while %d is open", run.id, e.Activation, run.activation.Activation)
+		if run.activation.number != 0 || e.Activation == 0 {
+			a.w.violate("activations", "run %s: activation %d is scheduled while %d is open", run.id, e.Activation, run.activation.number)
 		}
-		run.activation = &e
+		run.activation = openActivation{e.Activation, e.Attempt}
 	case events.ProgressMade:
 		a.activated(run, n, e.Activation, e.Attempt)
 		run.upto = e.Upto
@@ -277,10 +283,10 @@ func (a *auditor) event(run *runAudit, r *events.Record, n events.EventNumber, e
 }
 
 func (a *auditor) activated(run *runAudit, n events.EventNumber, activation uint64, attempt events.Attempt) {
-	if at := run.activation; at == nil || at.Activation != activation || at.Attempt != attempt {
+	if at := run.activation; at.number == 0 || at != (openActivation{activation, attempt}) {
 		a.w.violate("activations", "run %s: event %d is about activation %d attempt %d, open is %+v", run.id, n, activation, attempt, at)
 	}
-	run.activation = nil
+	run.activation = openActivation{}
 }
 
 // work takes in what happens to tasks and timers, and ends.

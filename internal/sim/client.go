@@ -121,23 +121,30 @@ func (c *client) live() {
 		})
 		return
 	}
-	w.after(w.rng.Int64N(second), kindClient, func() {
-		if c.over {
-			return
-		}
-		f := w.tuning.features
-		switch n := w.rng.IntN(20); {
-		case n < 12 && f.has(withSignals):
-			c.burst()
-		case n == 12 && f.has(withCancels):
-			c.send(c.request(events.CancelWorkflow{Reason: "the client wants it"}, true))
-		case n == 13 && f.has(withCancels) && w.rng.IntN(3) == 0:
-			c.send(c.request(events.TerminateWorkflow{Reason: "the client orders it"}, true))
-		case n < 16:
-			c.send(c.request(events.GetRun{}, false))
-		}
-		c.live()
-	})
+	w.later(w.rng.Int64N(second), kindClient, (*living)(c))
+}
+
+// living is a client that does something to its run in the storm.
+type living client
+
+func (l *living) happen() {
+	c := (*client)(l)
+	w := c.w
+	if c.over {
+		return
+	}
+	f := w.tuning.features
+	switch n := w.rng.IntN(20); {
+	case n < 12 && f.has(withSignals):
+		c.burst()
+	case n == 12 && f.has(withCancels):
+		c.send(c.request(events.CancelWorkflow{Reason: "the client wants it"}, true))
+	case n == 13 && f.has(withCancels) && w.rng.IntN(3) == 0:
+		c.send(c.request(events.TerminateWorkflow{Reason: "the client orders it"}, true))
+	case n < 16:
+		c.send(c.request(events.GetRun{}, false))
+	}
+	c.live()
 }
 
 func (c *client) request(command events.Command, patient bool) *request {
@@ -197,14 +204,44 @@ func (c *client) send(r *request) {
 	}
 	r.tries++
 	w := c.w
-	try := r.tries
-	w.after(w.latency(), kindMessage, func() { c.ask(r, try) })
-	w.after(patience, kindClient, func() {
-		if r.done || r.tries != try {
-			return
-		}
-		c.again(r)
-	})
+	t := &try{request: r, n: r.tries}
+	w.later(w.latency(), kindMessage, (*asking)(t))
+	w.later(patience, kindClient, (*waiting)(t))
+}
+
+// try is one of the times that a request is sent, from the question to the answer.
+type try struct {
+	request *request
+	n       int // the request's tries then
+	gateway *gateway
+	call    sessions.Call
+	reply   sessions.Reply
+}
+
+// last reports whether the request was not sent again since.
+func (t *try) last() bool { return !t.request.done && t.request.tries == t.n }
+
+// asking is a question that comes to a gateway, waiting its client that gives up waiting, answering an answer that comes to
+// the client, and repeating a client that asks again.
+type (
+	asking    try
+	waiting   try
+	answering try
+	repeating try
+)
+
+func (a *asking) happen() { (*try)(a).ask() }
+
+func (a *waiting) happen() { (*try)(a).again() }
+
+func (a *answering) happen() { a.request.client.answered((*try)(a)) }
+
+func (a *repeating) happen() { (*try)(a).again() }
+
+func (t *try) again() {
+	if t.last() {
+		t.request.client.again(t.request)
+	}
 }
 
 func (c *client) again(r *request) {
@@ -229,47 +266,46 @@ func (c *client) again(r *request) {
 	c.send(r)
 }
 
-func (c *client) ask(r *request, try int) {
+func (t *try) ask() {
+	r, c := t.request, t.request.client
 	w := c.w
 	if w.server == nil || r.done {
 		return
 	}
-	g := w.server.gateways[w.rng.IntN(len(w.server.gateways))]
 	w.nextCall++
-	call := sessions.Call(w.nextCall)
-	g.calls[call] = func(out sessions.Output) {
-		if _, ok := out.(sessions.Reply); !ok {
-			return
-		}
-		delete(g.calls, call)
-		if w.fault(LoseAnswers, 15) {
-			return
-		}
-		w.after(w.latency(), kindMessage, func() {
-			if reply, ok := out.(sessions.Reply); ok {
-				c.answered(r, try, reply)
-			}
-		})
-	}
-	g.post(sessions.Ask{Call: call, Envelope: events.Envelope{
+	t.gateway, t.call = w.server.gateways[w.rng.IntN(len(w.server.gateways))], sessions.Call(w.nextCall)
+	t.gateway.calls[t.call] = t
+	t.gateway.post(sessions.Ask{Call: t.call, Envelope: events.Envelope{
 		Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: r.run, RequestID: r.id, Command: r.command,
 	}})
 }
 
-func (c *client) answered(r *request, try int, reply sessions.Reply) {
-	w := c.w
+// hear is told what the gateway answers.
+func (t *try) hear(out sessions.Output) {
+	w := t.request.client.w
+	reply, ok := out.(sessions.Reply)
+	if !ok {
+		return
+	}
+	delete(t.gateway.calls, t.call)
+	if w.fault(LoseAnswers, 15) {
+		return
+	}
+	t.reply = reply
+	w.later(w.latency(), kindMessage, (*answering)(t))
+}
+
+func (c *client) answered(t *try) {
+	w, r, reply := c.w, t.request, t.reply
 	if reply.Err != nil {
-		w.after(w.rng.Int64N(500*millisecond), kindClient, func() {
-			if !r.done && r.tries == try {
-				c.again(r)
-			}
-		})
+		// The more often it was refused, the longer it waits.
+		w.later(w.rng.Int64N(500*millisecond*int64(min(r.tries, 10))), kindClient, (*repeating)(t))
 		return
 	}
 	a := reply.Answer
 	if a.Code == events.Accepted {
 		// It was handled, and its answer is no longer there: asking again with the same ids brings it.
-		if r.tries == try {
+		if r.tries == t.n {
 			c.again(r)
 		}
 		return
@@ -314,7 +350,7 @@ func (c *client) await() {
 	w.nextCall++
 	call := sessions.Call(w.nextCall)
 	p := w.partitionOf(c.workflow)
-	g.calls[call] = func(out sessions.Output) {
+	g.calls[call] = listener(func(out sessions.Output) {
 		switch out := out.(type) {
 		case sessions.Waiting:
 			if !out.Open {
@@ -330,7 +366,7 @@ func (c *client) await() {
 			c.ended(out.Run.Event, out.Run.Status)
 		default: // a wait has no other answers
 		}
-	}
+	})
 	g.post(sessions.Await{Call: call, Partition: p, WorkflowID: c.workflow, RunID: c.run})
 	// A gateway that dies takes the wait with it.
 	var watch func()
@@ -370,7 +406,7 @@ func (c *client) lookUp(g *gateway, call sessions.Call, p events.Partition, from
 		}
 		w.nextCall++
 		ask := sessions.Call(w.nextCall)
-		g.calls[ask] = func(out sessions.Output) {
+		g.calls[ask] = listener(func(out sessions.Output) {
 			delete(g.calls, ask)
 			reply, ok := out.(sessions.Reply)
 			switch {
@@ -381,7 +417,7 @@ func (c *client) lookUp(g *gateway, call sessions.Call, p events.Partition, from
 				g.post(sessions.Forget{Call: call})
 				c.endedBefore()
 			}
-		}
+		})
 		g.post(sessions.Ask{Call: ask, Envelope: events.Envelope{
 			Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: c.run, Command: r.command,
 		}})

@@ -77,7 +77,7 @@ func (w *world) settle() {
 			return
 		}
 		w.now = max(w.now, h.at)
-		h.run()
+		h.do.happen()
 	}
 }
 
@@ -252,7 +252,7 @@ func (a *auditor) openItems(run *runAudit, into map[dueindex.Key]bool) {
 	if run.deadline != 0 {
 		into[dueindex.Key{Kind: dueindex.KindTimer, RunID: run.id, Timer: events.TimerID{Kind: events.TimerRunTimeout}}] = true
 	}
-	if run.activation != nil {
+	if run.activation.number != 0 {
 		into[dueindex.Key{Kind: dueindex.KindActivation, RunID: run.id}] = true
 	}
 }

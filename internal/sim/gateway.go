@@ -23,9 +23,17 @@ type gateway struct {
 	spare   []sessions.Input // room for the next inputs
 	began   [2]int64         // wall and boot, from which its steady time goes on
 	conns   map[sessions.Conn]*conn
-	calls   map[sessions.Call]func(sessions.Output)
+	calls   map[sessions.Call]caller
 	from    []events.Seq // where its tail begins, by partition
 }
+
+// caller is told what a gateway answers to its call.
+type caller interface{ hear(out sessions.Output) }
+
+// listener is a caller that is a function.
+type listener func(sessions.Output)
+
+func (f listener) hear(out sessions.Output) { f(out) }
 
 // conn is the stream of a worker.
 type conn struct {
@@ -34,6 +42,7 @@ type conn struct {
 	worker  *worker
 	open    bool
 	out     []sessions.Output // to be put on the stream
+	spare   []sessions.Output // room for the next of them
 	writing bool
 	// What was sent last arrives then: a stream keeps its order.
 	downAt, upAt int64
@@ -43,7 +52,7 @@ func (s *server) newGateway() *gateway {
 	w := s.w
 	w.nextSession++
 	g := &gateway{
-		server: s, session: events.SessionID(w.nextSession), conns: map[sessions.Conn]*conn{}, calls: map[sessions.Call]func(sessions.Output){},
+		server: s, session: events.SessionID(w.nextSession), conns: map[sessions.Conn]*conn{}, calls: map[sessions.Call]caller{},
 		began: [2]int64{int64(w.wallTime()), w.now},
 	}
 	g.actor = actor{w: w, turn: g.turn}
@@ -193,8 +202,8 @@ func (g *gateway) dispatch(out sessions.Output) {
 }
 
 func (g *gateway) answer(call sessions.Call, out sessions.Output) {
-	if f := g.calls[call]; f != nil {
-		f(out)
+	if c := g.calls[call]; c != nil {
+		c.hear(out)
 	}
 }
 
@@ -239,7 +248,7 @@ func (g *gateway) push(id sessions.Conn, out sessions.Output) {
 	c.out = append(c.out, out)
 	if !c.writing {
 		c.writing = true
-		g.w.after(g.w.soon(), kindMessage, c.write)
+		g.w.later(g.w.soon(), kindMessage, (*writing)(c))
 	}
 }
 
@@ -268,26 +277,61 @@ func (c *conn) cut() {
 }
 
 // up carries a message of the worker to the gateway.
-func (c *conn) up(in ...sessions.Input) {
+func (c *conn) up(in sessions.Input) {
 	w := c.gateway.w
 	c.upAt = max(c.upAt, w.now+w.latency())
-	w.after(c.upAt-w.now, kindMessage, func() {
-		if c.open {
-			c.gateway.post(in...)
-		}
-	})
+	w.later(c.upAt-w.now, kindMessage, &upward{c, in})
+}
+
+// upward is a message of a worker on its way to the gateway.
+type upward struct {
+	conn *conn
+	in   sessions.Input
+}
+
+func (m *upward) happen() {
+	if m.conn.open {
+		m.conn.gateway.post(m.in)
+	}
 }
 
 // down carries a message of the gateway to the worker.
-func (c *conn) down(receive func()) {
+func (c *conn) down(message doer) {
 	w := c.gateway.w
 	c.downAt = max(c.downAt, w.now+w.latency())
-	w.after(c.downAt-w.now, kindMessage, func() {
-		if c.open {
-			receive()
-		}
-	})
+	w.later(c.downAt-w.now, kindMessage, message)
 }
+
+// downward is a message of the gateway on its way to a worker; tasks and activations are messages of their own.
+type downward struct {
+	conn *conn
+	out  sessions.Output
+}
+
+func (m *downward) happen() {
+	if !m.conn.open {
+		return
+	}
+	k := m.conn.worker
+	switch o := m.out.(type) {
+	case sessions.Welcome:
+		k.welcomed()
+	case sessions.StopTask:
+		k.stop(o.Attempt)
+	case sessions.AckTask:
+		k.ackTask(o.Attempt)
+	case sessions.AckActivation:
+		k.ackActivation(o.Activation)
+	case sessions.DropRun:
+		k.drop(o.RunID)
+	default: // a worker is told of nothing else
+	}
+}
+
+// writing is a stream that is written to.
+type writing conn
+
+func (c *writing) happen() { (*conn)(c).write() }
 
 // write puts what waits on the stream.
 func (c *conn) write() {
@@ -296,29 +340,21 @@ func (c *conn) write() {
 		return
 	}
 	out := c.out
-	c.out = nil
-	k := c.worker
+	c.out = c.spare[:0]
 	for _, o := range out {
 		switch o := o.(type) {
-		case sessions.Welcome:
-			c.down(k.welcomed)
 		case sessions.Refuse:
-			c.gateway.w.tracef("worker %s is refused: %v", k.id, o.Err)
+			c.gateway.w.tracef("worker %s is refused: %v", c.worker.id, o.Err)
 			c.cut()
 			return
 		case sessions.Hand:
 			c.hand(o)
-		case sessions.StopTask:
-			c.down(func() { k.stop(o.Attempt) })
-		case sessions.AckTask:
-			c.down(func() { k.ackTask(o.Attempt) })
-		case sessions.AckActivation:
-			c.down(func() { k.ackActivation(o.Activation) })
-		case sessions.DropRun:
-			c.down(func() { k.drop(o.RunID) })
 		default:
+			c.down(&downward{c, o})
 		}
 	}
+	clear(out)
+	c.spare = out
 }
 
 func (c *conn) hand(h sessions.Hand) {

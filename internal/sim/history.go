@@ -23,6 +23,7 @@ func (w *world) history(p events.Partition, run events.RunID, from, to events.Ev
 
 // taskDelivery is a task on its way to a worker.
 type taskDelivery struct {
+	conn      *conn
 	ref       sessions.Attempt
 	name      events.TaskName
 	input     events.Payload
@@ -32,11 +33,17 @@ type taskDelivery struct {
 	delivered uint32
 }
 
+func (d *taskDelivery) happen() {
+	if d.conn.open {
+		d.conn.worker.startTask(d)
+	}
+}
+
 // handTask puts a task on the stream, unless the history has its end.
 func (c *conn) handTask(d sessions.Delivery) {
 	w, open := c.gateway.w, d.Task
 	ref := sessions.Attempt{WorkflowID: open.WorkflowID, Task: open.Task, Attempt: open.Attempt}
-	m := taskDelivery{ref: ref, name: open.Name, workflow: open.WorkflowID, delivered: d.Number}
+	m := &taskDelivery{conn: c, ref: ref, name: open.Name, workflow: open.WorkflowID, delivered: d.Number}
 	scheduled := open.Call
 	if open.Attempt > 1 || d.Number > 1 || open.Call == nil || !c.gateway.covers(d.Partition, d.From) {
 		past := w.taskPast(d.Partition, open.Task, open.Attempt, open.Scheduled)
@@ -54,7 +61,7 @@ func (c *conn) handTask(d sessions.Delivery) {
 	if m.limits.StartToClose <= 0 {
 		m.limits.StartToClose = events.DefaultStartToClose
 	}
-	c.down(func() { c.worker.startTask(m) })
+	c.down(m)
 	c.gateway.post(sessions.Started{Conn: c.id, Attempt: ref, StartToClose: m.limits.StartToClose, Heartbeat: m.limits.Heartbeat})
 }
 
@@ -74,6 +81,7 @@ func (w *world) taskPast(p events.Partition, task events.TaskID, attempt events.
 
 // activationDelivery is an activation on its way to a worker.
 type activationDelivery struct {
+	conn     *conn
 	ref      sessions.Activation
 	open     *events.OpenActivation
 	full     bool
@@ -84,6 +92,12 @@ type activationDelivery struct {
 	nothing bool
 }
 
+func (d *activationDelivery) happen() {
+	if d.conn.open {
+		d.conn.worker.startActivation(d)
+	}
+}
+
 func (c *conn) handActivation(h sessions.Hand) {
 	w, d, open := c.gateway.w, h.Delivery, h.Delivery.Activation
 	a := open.Activation
@@ -92,7 +106,7 @@ func (c *conn) handActivation(h sessions.Hand) {
 		c.gateway.post(sessions.ActivationNotStarted{Conn: c.id, Activation: ref, Base: h.Base, Void: true})
 		return
 	}
-	m := activationDelivery{ref: ref, open: open, full: a.Attempt > 1 || a.Base == 0 || !h.Live, deadline: activationDeadline, base: h.Base}
+	m := &activationDelivery{conn: c, ref: ref, open: open, full: a.Attempt > 1 || a.Base == 0 || !h.Live, deadline: activationDeadline, base: h.Base}
 	m.nothing = h.NothingNew && !m.full
 	switch {
 	case m.full:
@@ -100,7 +114,7 @@ func (c *conn) handActivation(h sessions.Hand) {
 	case !m.nothing:
 		m.records = w.history(d.Partition, open.RunID, a.BaseUpto+1, a.Upto)
 	}
-	c.down(func() { c.worker.startActivation(m) })
+	c.down(m)
 	c.gateway.post(sessions.ActivationStarted{Conn: c.id, Activation: ref})
 }
 

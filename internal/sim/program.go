@@ -216,7 +216,7 @@ func (w *world) newRegistry() *flow.Registry {
 }
 
 // runTask runs the code of an attempt.
-func (w *world) runTask(d taskDelivery) flow.TaskOutcome {
+func (w *world) runTask(d *taskDelivery) flow.TaskOutcome {
 	ctx := task.NewContext(w.ctx, task.Execution{
 		ID: d.ref.Task, Name: d.name, Attempt: d.ref.Attempt, WorkflowID: d.workflow, Details: d.details,
 	}, payloads, func(events.Payload) error { return nil })

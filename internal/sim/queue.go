@@ -7,8 +7,16 @@ type happening struct {
 	at    int64 // µs since the world began
 	order uint64
 	what  kind
-	run   func()
+	do    doer
 }
+
+// doer is what a happening does. What happens often is an object that knows what it needs, instead of a closure each time.
+type doer interface{ happen() }
+
+// act is a doer for what happens seldom.
+type act func()
+
+func (f act) happen() { f() }
 
 // kind names what happens, for the trace and its hash.
 type kind uint8
@@ -97,15 +105,18 @@ func (l *lane) push(x happening) {
 
 func (l *lane) pop() happening {
 	x := l.waiting[l.first]
-	l.waiting[l.first].run = nil
+	l.waiting[l.first].do = nil
 	l.first++
 	return x
 }
 
 // after lets something happen in d µs; what happens at one time happens in the order of asking.
-func (w *world) after(d int64, what kind, run func()) {
+func (w *world) after(d int64, what kind, f func()) { w.later(d, what, act(f)) }
+
+// later is after with an object.
+func (w *world) later(d int64, what kind, do doer) {
 	w.order++
-	x := happening{at: w.now + max(d, 0), order: w.order, what: what, run: run}
+	x := happening{at: w.now + max(d, 0), order: w.order, what: what, do: do}
 	for i := range lanes {
 		if d == lanes[i] {
 			w.lanes[i].push(x)
@@ -132,7 +143,7 @@ func (w *world) next() (happening, bool) {
 	switch {
 	case a != nil && (first == nil || a.before(first)):
 		a.set, a.woken = false, false
-		return happening{at: a.at, what: kindTurn, run: a.turn}, true
+		return happening{at: a.at, what: kindTurn, do: act(a.turn)}, true
 	case first == nil:
 		return happening{}, false
 	case in != nil:

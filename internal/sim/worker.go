@@ -35,7 +35,8 @@ type places struct {
 }
 
 type runningTask struct {
-	delivery taskDelivery
+	worker   *worker
+	delivery *taskDelivery
 	gone     bool
 }
 
@@ -198,7 +199,7 @@ func (k *worker) stop(ref sessions.Attempt) {
 }
 
 // startTask runs an attempt. How long it takes is drawn; what comes out is up to its code.
-func (k *worker) startTask(d taskDelivery) {
+func (k *worker) startTask(d *taskDelivery) {
 	w := k.w
 	k.granted.tasks = max(k.granted.tasks-1, 0)
 	running := slices.ContainsFunc(k.tasks, func(t *runningTask) bool { return t.delivery.ref == d.ref })
@@ -213,7 +214,7 @@ func (k *worker) startTask(d taskDelivery) {
 	if w.tracing() {
 		w.tracef("%s begins task %s attempt %d", k.id, d.ref.Task, d.ref.Attempt)
 	}
-	t := &runningTask{delivery: d}
+	t := &runningTask{worker: k, delivery: d}
 	k.tasks = append(k.tasks, t)
 	took := w.rng.Int64N(20 * millisecond)
 	if k.stalls() {
@@ -224,12 +225,14 @@ func (k *worker) startTask(d taskDelivery) {
 		took = min(took, 10*minute) // and a sign of life in time
 		k.beat(t, beat/3)
 	}
-	w.after(took, kindWork, func() {
-		if t.gone || k.dead {
-			return
-		}
-		k.endTask(t)
-	})
+	w.later(took, kindWork, t)
+}
+
+// happen is the end of an attempt.
+func (t *runningTask) happen() {
+	if !t.gone && !t.worker.dead {
+		t.worker.endTask(t)
+	}
 }
 
 // stalls decides whether something takes too long.

@@ -193,7 +193,7 @@ func (w *world) run() {
 			break
 		}
 		w.mix(uint64(h.what)<<56 ^ uint64(w.now))
-		h.run()
+		h.do.happen()
 		if w.crash {
 			w.crashServer()
 		}
