@@ -14,15 +14,16 @@ const (
 
 // known are rows of open runs as the model has them, because they were just written: the next batch builds upon most of
 // them and need not ask. Those it does not have are asked for.
-type known map[events.RunID]row.Run
+//
+// A row that was taken is zero: its room waits for what is written of the run.
+type known map[events.RunID]*row.Run
 
-// take returns the rows it has of the given runs, which are the caller's from now on, and the runs to ask for.
-func (k known) take(wanted []events.RunID) (rows []row.Run, ask []events.RunID) {
-	rows = make([]row.Run, 0, len(wanted))
+// take appends the rows it has of the given runs, which are the caller's from now on, and returns the runs to ask for.
+func (k known) take(rows []row.Run, wanted []events.RunID) (_ []row.Run, ask []events.RunID) {
 	for _, run := range wanted {
-		if r, ok := k[run]; ok {
-			rows = append(rows, r)
-			delete(k, run)
+		if r := k[run]; r != nil && !r.RunID.IsZero() {
+			rows = append(rows, *r)
+			*r = row.Run{}
 			continue
 		}
 		ask = append(ask, run)
@@ -36,8 +37,16 @@ func (k known) add(rows []row.Run) {
 		clear(k)
 	}
 	for i := range rows {
-		if r := &rows[i]; r.Status.Open() && small(r) && len(k) < maxKnown {
-			k[r.RunID] = *r
+		r := &rows[i]
+		room := k[r.RunID]
+		switch {
+		case !r.Status.Open() || !small(r):
+			delete(k, r.RunID)
+		case room != nil:
+			*room = *r
+		case len(k) < maxKnown:
+			kept := *r
+			k[r.RunID] = &kept
 		}
 	}
 }

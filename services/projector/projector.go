@@ -83,6 +83,7 @@ type Projector struct {
 	gaps  projection.Facts // what was read from the archive for the batch
 	since events.Time      // when the batch began; 0 while it is empty
 	known known
+	room  []row.Run // for the stored rows of a batch
 	next  []readmodel.Position
 	index map[events.Partition]int // into next
 
@@ -210,6 +211,7 @@ func (p *Projector) Write(stored []row.Run) readmodel.Batch {
 	b := readmodel.Batch{Positions: append([]readmodel.Position(nil), p.next...)}
 	events := p.batch.Events()
 	b.Rows, b.Begun, b.Deletes = p.batch.Rows(stored)
+	p.keepRoom(stored)
 	b.Outcomes, b.Events = p.batch.Facts.Take()
 	_, missed := p.gaps.Take()
 	b.Events = append(missed, b.Events...)
@@ -220,6 +222,18 @@ func (p *Projector) Write(stored []row.Run) readmodel.Batch {
 	p.stats.Events += uint64(events)
 	p.stats.Rows += uint64(len(b.Rows))
 	return b
+}
+
+// maxRoom bounds the rows that there is room for between batches.
+const maxRoom = 256
+
+// keepRoom uses the slice of stored rows for those of the next batch.
+func (p *Projector) keepRoom(stored []row.Run) {
+	p.room = nil
+	if cap(stored) <= maxRoom {
+		clear(stored)
+		p.room = stored[:0]
+	}
 }
 
 // Stats are counters since the start, and how far the model is.

@@ -245,7 +245,7 @@ func (p *Projector) retry(ctx context.Context, timer clock.Timer, do func() erro
 // stored returns the rows that the batch builds upon, with the history that lies between them and the batch.
 func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Run, error) {
 	p.gaps = projection.Facts{Events: p.keepsEvents(), Source: projection.Gaps}
-	rows, ask := p.known.take(wanted)
+	rows, ask := p.known.take(p.room[:0], wanted)
 	if len(ask) > 0 {
 		asked, err := p.deps.Model.Rows(ctx, ask)
 		if err != nil {

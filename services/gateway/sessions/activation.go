@@ -13,7 +13,7 @@ type activation struct {
 	// base is the activation whose result is acknowledged by handing this one; zero when there is none.
 	base Activation
 
-	reminder *reminder
+	reminder reminder
 }
 
 // deliver gives a task or an activation to its worker, or back to the schedulers.
@@ -144,7 +144,7 @@ func (c *Core) holdActivation(w *worker, ref Activation, state holding) *activat
 }
 
 func (c *Core) forgetActivation(a *activation) {
-	c.deadlines.remove(a.reminder)
+	c.deadlines.remove(&a.reminder)
 	if a.lasting {
 		c.report.Over = append(c.report.Over, a.held())
 	}
@@ -187,7 +187,7 @@ func (c *Core) activationStarted(in ActivationStarted) {
 
 func (c *Core) startActivation(a *activation) {
 	a.state, a.ends = running, c.now.Add(c.config.ActivationDeadline)
-	a.reminder = c.deadlines.add(a.ends, a)
+	c.deadlines.add(&a.reminder, a.ends, a)
 }
 
 func (c *Core) activationNotStarted(in ActivationNotStarted) {
@@ -249,7 +249,7 @@ func (c *Core) activationDone(in ActivationDone) {
 			return // sent again before the acknowledgement, which is on its way
 		}
 		a.state = reporting
-		c.deadlines.remove(a.reminder)
+		c.deadlines.remove(&a.reminder)
 	case a == nil:
 		c.holdActivation(w, in.Activation, reporting)
 	}

@@ -55,11 +55,27 @@ func (c *Core) ask(in Ask) {
 func (c *Core) send(p pending) {
 	part := events.PartitionOf(p.env.Namespace, p.env.WorkflowID, len(c.lanes))
 	l := &c.lanes[part]
-	c.stamp(l, &p)
+	open := c.keep(p)
+	c.stamp(l, open)
 	if l.broken {
 		return
 	}
-	c.transmit(part, l, l.open[p.env.N])
+	c.transmit(part, l, open)
+}
+
+// maxSpare bounds the room for commands that is kept when they are answered.
+const maxSpare = 1024
+
+// keep puts a command where it stays until it is resolved.
+func (c *Core) keep(p pending) *pending {
+	last := len(c.spare) - 1
+	if last < 0 {
+		return &p
+	}
+	kept := c.spare[last]
+	c.spare = c.spare[:last]
+	*kept = p
+	return kept
 }
 
 func (c *Core) stamp(l *lane, p *pending) {
@@ -154,6 +170,7 @@ func (c *Core) answer(r *events.Record, a events.Answer) {
 	c.mend(r.Partition, l)
 }
 
+// resolve tells of a command that is not open any more; nobody has it after that.
 func (c *Core) resolve(p *pending, reply Reply) {
 	if p.call != 0 {
 		delete(c.asks, p.call)
@@ -166,6 +183,9 @@ func (c *Core) resolve(p *pending, reply Reply) {
 		c.taskAnswered(p)
 	default:
 		c.activationAnswered(p)
+	}
+	if *p = (pending{}); len(c.spare) < maxSpare {
+		c.spare = append(c.spare, p)
 	}
 }
 

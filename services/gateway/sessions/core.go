@@ -66,6 +66,7 @@ type Core struct {
 	cancelled   *fifo[events.TaskID, struct{}]
 
 	lanes   []lane
+	spare   []*pending // room for commands
 	asks    map[Call]*pending
 	waiters map[Call]*waiter
 	waiting map[events.RunID][]Call

@@ -13,11 +13,11 @@ type deadlines struct {
 	order   uint64
 }
 
-// reminder is an entry of the heap; whoever made it may take it back.
+// reminder is an entry of the heap, and a part of what it is of, which may take it back.
 type reminder struct {
 	at    events.Time
 	order uint64 // breaks ties, so that outputs do not depend on the heap
-	index int    // -1 when it is not in the heap
+	place int    // in the heap, from 1; 0 when it is not there
 	of    due
 }
 
@@ -35,13 +35,13 @@ func (d *deadlines) Less(i, j int) bool {
 
 func (d *deadlines) Swap(i, j int) {
 	d.entries[i], d.entries[j] = d.entries[j], d.entries[i]
-	d.entries[i].index, d.entries[j].index = i, j
+	d.entries[i].place, d.entries[j].place = i+1, j+1
 }
 
 func (d *deadlines) Push(x any) {
 	if r, ok := x.(*reminder); ok {
-		r.index = len(d.entries)
 		d.entries = append(d.entries, r)
+		r.place = len(d.entries)
 	}
 }
 
@@ -50,7 +50,7 @@ func (d *deadlines) Pop() any {
 	r := d.entries[last]
 	d.entries[last] = nil
 	d.entries = d.entries[:last]
-	r.index = -1
+	r.place = 0
 	return r
 }
 
@@ -61,17 +61,18 @@ func (d *deadlines) next() events.Time {
 	return d.entries[0].at
 }
 
-func (d *deadlines) add(at events.Time, of due) *reminder {
+// add sets the reminder of something, in place of one that was set before.
+func (d *deadlines) add(r *reminder, at events.Time, of due) {
+	d.remove(r)
 	d.order++
-	r := &reminder{at: at, order: d.order, of: of}
+	r.at, r.order, r.of = at, d.order, of
 	heap.Push(d, r)
-	return r
 }
 
-// remove takes a reminder back; nil and one that is gone are fine.
+// remove takes a reminder back; one that is not set is fine.
 func (d *deadlines) remove(r *reminder) {
-	if r != nil && r.index >= 0 {
-		heap.Remove(d, r.index)
+	if r.place > 0 {
+		heap.Remove(d, r.place-1)
 	}
 }
 
@@ -84,12 +85,12 @@ func (c *Core) expire() {
 		r := c.deadlines.entries[0]
 		again := r.of.expire(c)
 		switch {
-		case r.index < 0: // taken back meanwhile
+		case r.place == 0: // taken back meanwhile
 		case again == 0:
 			c.deadlines.remove(r)
 		default:
 			r.at = max(again, c.now+1)
-			heap.Fix(&c.deadlines, r.index)
+			heap.Fix(&c.deadlines, r.place-1)
 		}
 	}
 }

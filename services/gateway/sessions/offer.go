@@ -21,20 +21,21 @@ func (c *Core) wantOffers(w *worker, live bool, p events.ReportProgress) events.
 	if !live || 2*w.freeTasks < w.TaskSlots || w.freeTasks == 0 {
 		return p
 	}
-	var only *events.ScheduleTask
+	var only events.ScheduleTask
+	tasks := 0
 	for _, intent := range p.Intents {
 		switch i := intent.(type) {
 		case events.ScheduleTask:
-			if only != nil {
+			if tasks++; tasks > 1 {
 				return p
 			}
-			only = &i
+			only = i
 		case events.CompleteRun, events.FailRun, events.CancelRun, events.ContinueRun, events.CancelTask:
 			return p
 		default:
 		}
 	}
-	p.OfferTask = only != nil && (only.Queue == "" || only.Queue == w.Queue) && w.offersTask(only.Name)
+	p.OfferTask = tasks == 1 && (only.Queue == "" || only.Queue == w.Queue) && w.offersTask(only.Name)
 	return p
 }
 
@@ -118,10 +119,11 @@ func (c *Core) offeredTask(r *events.Record, number events.EventNumber, e events
 	t := c.holdTask(w, attempt, handing)
 	t.told = false
 	c.taken++
+	call := e // the argument itself need not be on the heap when nothing is offered
 	c.emit(Hand{Conn: w.conn, Delivery: Delivery{
 		Worker: w.ID, Partition: r.Partition, From: r.Seq, Number: 1, Task: &events.OpenTask{
 			Namespace: r.Namespace, WorkflowID: r.WorkflowID, Task: attempt.Task, Attempt: 1, Name: e.Name, Queue: e.Queue,
-			Scheduled: number, Call: &e,
+			Scheduled: number, Call: &call,
 		},
 	}})
 }

@@ -17,7 +17,8 @@ func (p *TaskPast) Add(e events.Event, at events.Time, step events.Step, attempt
 	switch e := e.(type) {
 	case events.TaskScheduled:
 		if e.Step == step {
-			p.Scheduled, p.At = &e, at
+			scheduled := e
+			p.Scheduled, p.At = &scheduled, at
 		}
 	case events.HeartbeatRecorded:
 		if e.Step == step {

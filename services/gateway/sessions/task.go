@@ -29,7 +29,7 @@ type task struct {
 	// told says that the schedulers know that it is here, lasting that they were told so by a report.
 	told, lasting bool
 
-	reminder *reminder
+	reminder reminder
 	// details are the last heartbeat's; unsaved says that the log does not have them, saved when it got some last.
 	details events.Payload
 	unsaved bool
@@ -66,7 +66,7 @@ func (c *Core) holdTask(w *worker, a Attempt, state holding) *task {
 }
 
 func (c *Core) forgetTask(t *task) {
-	c.deadlines.remove(t.reminder)
+	c.deadlines.remove(&t.reminder)
 	if t.lasting {
 		c.report.Over = append(c.report.Over, t.held())
 	}
@@ -139,7 +139,7 @@ func (c *Core) startTask(t *task, startToClose, heartbeat time.Duration) {
 	if heartbeat > 0 {
 		t.silent = c.now.Add(heartbeat)
 	}
-	t.reminder = c.deadlines.add(t.nextDeadline(), t)
+	c.deadlines.add(&t.reminder, t.nextDeadline(), t)
 }
 
 func (t *task) nextDeadline() events.Time {
@@ -241,7 +241,7 @@ func (c *Core) taskDone(in TaskDone) {
 			c.saveDetails(t)
 		}
 		t.state = reporting
-		c.deadlines.remove(t.reminder)
+		c.deadlines.remove(&t.reminder)
 	case t == nil:
 		c.holdTask(w, in.Attempt, reporting) // of a time before this gateway, or over: the engine knows
 	}

@@ -16,7 +16,7 @@ type worker struct {
 	conn Conn // 0 while its stream is broken
 	// lost is when it is given up; 0 while it is connected.
 	lost     events.Time
-	reminder *reminder
+	reminder reminder
 	draining bool
 	// freeTasks and freeActivations are places the worker granted and nothing was delivered for.
 	freeTasks, freeActivations int
@@ -75,7 +75,7 @@ func (c *Core) join(in Join) {
 		w.owedTasks, w.owedActivations = 0, 0
 	}
 	w.conn, w.lost, w.draining = in.Conn, 0, false
-	c.deadlines.remove(w.reminder)
+	c.deadlines.remove(&w.reminder)
 	c.conns[in.Conn] = w
 	c.emit(Welcome{Conn: in.Conn})
 	c.compareTasks(w, in.Tasks)
@@ -161,7 +161,7 @@ func (c *Core) leave(in Leave) {
 		return
 	}
 	w.lost = c.now.Add(c.config.Grace)
-	w.reminder = c.deadlines.add(w.lost, w)
+	c.deadlines.add(&w.reminder, w.lost, w)
 }
 
 // disconnect ends a worker's stream; what was not put on it is given back.
@@ -213,7 +213,7 @@ func (c *Core) giveUp(w *worker) {
 		}
 	}
 	w.lost = 0
-	c.deadlines.remove(w.reminder)
+	c.deadlines.remove(&w.reminder)
 	delete(c.workers, w.ID)
 	c.report.Left = append(c.report.Left, w.ID)
 }

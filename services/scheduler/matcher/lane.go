@@ -90,7 +90,10 @@ const minPrune = 64
 
 func (m *Matcher) group(kind Kind, queue events.TaskQueue) *group {
 	i, ok := slices.BinarySearchFunc(m.groups, queue, func(g *group, q events.TaskQueue) int {
-		return cmp.Or(strings.Compare(string(g.queue), string(q)), cmp.Compare(g.kind, kind))
+		if g.queue == q {
+			return cmp.Compare(g.kind, kind)
+		}
+		return strings.Compare(string(g.queue), string(q))
 	})
 	if ok {
 		return m.groups[i]
