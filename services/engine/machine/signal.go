@@ -220,8 +220,10 @@ func (b *inbox) take(reads []events.SignalRead, set events.WaitSet) {
 			b.bytes -= u.bytes
 		}
 		x.read = read.Count
-		if x.unread = x.unread[n:]; len(x.unread) == 0 {
-			x.unread = nil
+		if n < len(x.unread) {
+			x.unread = x.unread[n:]
+		} else {
+			x.unread = emptied(x.unread)
 		}
 	}
 	for _, g := range set.Any {

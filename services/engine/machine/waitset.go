@@ -71,12 +71,12 @@ func (r *Run) setWait(set events.WaitSet) {
 	r.wait = w
 }
 
-// keptWaits is for how many waits of a kind a run keeps its memory.
-const keptWaits = 16
+// keptElements is for how many elements a run keeps the memory of an emptied slice.
+const keptElements = 16
 
 // emptied returns the slice to be used again, unless it is large.
 func emptied[T any](s []T) []T {
-	if cap(s) > keptWaits {
+	if cap(s) > keptElements {
 		return nil
 	}
 	return s[:0]
