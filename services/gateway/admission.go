@@ -10,7 +10,7 @@ import (
 
 // Parameters of the admission of clients' commands.
 const (
-	// admissionTarget is how long the quickest answer may take until the engine counts as overloaded, or admissionSlack times what it
+	// admissionTarget is how long answers may take on average until the engine counts as overloaded, or admissionSlack times what one
 	// takes when nobody else waits, if that is more.
 	admissionTarget = 20 * time.Millisecond
 	admissionSlack  = 4
@@ -19,9 +19,13 @@ const (
 	// admissionLeast is how many commands are always let in at a time, however slow the engine is: as many callers as one program may
 	// well have, each of whom waits for its answer before it asks again, are no overload.
 	admissionLeast = 256
-	// floodLeast is how many are let in at a time when more is refused than answered: those who ask do not wait for their answers, and
-	// the fewer are in each other's way the quicker all are, and the work that was let in before.
-	floodLeast = 128
+	// In a flood, when more than a part in floodPart of what is answered is refused, so many are let in at a time as the engine answers
+	// in floodTarget, or in twice the time that it takes with little to do, and at least floodLeast: those who ask do not wait for
+	// their answers, and the fewer are in each other's way the quicker all are, and the work that was let in before. Fewer than
+	// floodLeast would leave the engine with nothing to do now and then.
+	floodPart   = 3
+	floodTarget = admissionTarget / 8
+	floodLeast  = 24
 	// admissionProbe is how old the measure of an answer with little to do may be while commands are refused: then only admissionAlone
 	// are let in until no more wait, and for a window, to see how quick an answer is.
 	admissionProbe = 10 * time.Second
@@ -31,10 +35,9 @@ const (
 // admission bounds the commands of clients that wait for the engine by what the engine gets done, so that what is let in is
 // answered soon and the rest is refused at once, instead of all waiting longer and longer.
 //
-// It is the idea of CoDel: a queue that drains now and then is good however long it was, and one in which even the quickest waits
-// is not. When even the quickest answer of a window took longer than the target, as many commands are let in at a time as the engine
-// has answered per target, or half of that when more is refused than answered. As long as anything is refused the bound follows what
-// is answered per target, growing slowly; it goes when nothing was refused for a window.
+// When the answers of a window took longer than the target on average, as many commands are let in at a time as the engine has
+// answered per target, and far fewer in a flood. As long as the bound is nearly reached it follows what is answered per
+// target, growing slowly; it goes when for a window no more than half of it was used.
 //
 // An engine on a slow disk takes long for every answer and many at a time, which is no overload: so the target follows the answers of
 // an engine that has little to do. While there is a bound that is not to be seen, and is looked for now and then.
@@ -49,11 +52,13 @@ type admission struct {
 	known    time.Duration // when the base was measured last
 	probing  int           // the stage of a probe: 1 until those before it are answered, 2 to measure
 	before   int           // the bound before the probe
+	asked    time.Duration // when somebody asked last
 	// Of the present window:
 	began    time.Duration
 	answered int
 	refused  int
-	most     int // in flight
+	most     int           // in flight
+	took     time.Duration // all answers together
 	quickest time.Duration
 }
 
@@ -61,7 +66,7 @@ type admission struct {
 func (a *admission) enter(now time.Duration) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.roll(now)
+	a.ask(now)
 	if a.bound > 0 && a.inFlight >= a.bound {
 		a.refused++
 		return a.refusal()
@@ -75,12 +80,22 @@ func (a *admission) enter(now time.Duration) error {
 func (a *admission) full(now time.Duration) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.roll(now)
+	a.ask(now)
 	if a.bound > 0 && a.inFlight >= a.bound {
 		a.refused++
 		return a.refusal()
 	}
 	return nil
+}
+
+// ask notes that somebody asks. When nobody has for a while, and none waits, an overload is over.
+func (a *admission) ask(now time.Duration) {
+	if a.inFlight == 0 && now-a.asked >= 2*admissionWindow {
+		a.bound, a.probing = 0, 0
+		a.begin(now)
+	}
+	a.asked = now
+	a.roll(now)
 }
 
 func (a *admission) refusal() error {
@@ -101,6 +116,7 @@ func (a *admission) leave(entered, now time.Duration, answered bool) {
 			a.quickest = took
 		}
 		a.answered++
+		a.took += took
 	}
 	a.roll(now)
 }
@@ -115,12 +131,12 @@ func (a *admission) roll(now time.Duration) {
 	case a.probing > 0:
 		a.probe(now)
 	case a.answered == 0: // nothing is known; a bound that holds goes on
-	case a.bound > 0 && a.refused > a.answered:
-		a.bound = max(a.per(a.target()/2, length), floodLeast)
-	case a.quickest > a.target():
+	case a.bound > 0 && floodPart*a.refused > a.answered:
+		a.bound = max(a.per(max(floodTarget, 2*a.base), length), floodLeast)
+	case a.took > time.Duration(a.answered)*a.target():
 		a.bound = max(a.per(a.target(), length), admissionLeast)
-	case a.bound > 0 && a.refused > 0: // up or down to where a usual answer takes the target
-		a.bound = max(min(a.per(a.target(), length), a.bound+a.bound/8+1), admissionLeast)
+	case a.bound > 0 && (a.refused > 0 || 2*a.most > a.bound): // to where a usual answer takes the target, but up slowly
+		a.bound = min(max(a.per(a.target(), length), admissionLeast), a.bound+a.bound/8+1)
 	default:
 		a.bound = 0
 		a.learn(now)
@@ -128,7 +144,12 @@ func (a *admission) roll(now time.Duration) {
 	if a.refused > 0 && a.bound > 0 && a.probing == 0 && now-a.known >= admissionProbe {
 		a.probing, a.before, a.bound = 1, a.bound, admissionAlone
 	}
-	a.began, a.answered, a.refused, a.quickest, a.most = now, 0, 0, 0, a.inFlight
+	a.begin(now)
+}
+
+// begin begins a window.
+func (a *admission) begin(now time.Duration) {
+	a.began, a.answered, a.refused, a.took, a.quickest, a.most = now, 0, 0, 0, 0, a.inFlight
 }
 
 // per is how many commands are answered in a time, as fast as in the window.
@@ -162,5 +183,5 @@ func (a *admission) probe(now time.Duration) {
 	}
 	before := a.target()
 	a.base, a.known = a.quickest, now
-	a.probing, a.bound = 0, max(int(float64(a.before)*float64(a.target())/float64(before)), admissionLeast)
+	a.probing, a.bound = 0, max(int(float64(a.before)*float64(a.target())/float64(before)), min(a.before, admissionLeast))
 }
