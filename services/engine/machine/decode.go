@@ -13,10 +13,21 @@ import (
 
 var errShort = errors.New("it ends too early")
 
+// sharedRow is up to how many bytes of a row its texts are parts of one string: each of them keeps all of it in memory.
+const sharedRow = 512
+
 // reader takes values off b. After the first error it gives zero values.
 type reader struct {
-	b   []byte
-	err error
+	b      []byte
+	shared string // b, as it was in the beginning, if it is small
+	err    error
+}
+
+func newReader(b []byte) reader {
+	if len(b) > sharedRow {
+		return reader{b: b}
+	}
+	return reader{b: b, shared: string(b)}
 }
 
 func (d *reader) fail(format string, args ...any) {
@@ -90,7 +101,14 @@ func (d *reader) int() int64 {
 // count reads the number of things that follow, each of at least one byte.
 func (d *reader) count() int { return int(d.uintTo(uint64(len(d.b)))) }
 
-func (d *reader) text() string { return string(d.take(d.count())) }
+func (d *reader) text() string {
+	t := d.take(d.count())
+	if len(t) == 0 || d.shared == "" {
+		return string(t)
+	}
+	end := len(d.shared) - len(d.b)
+	return d.shared[end-len(t) : end]
+}
 
 func (d *reader) activation() activation {
 	var a activation

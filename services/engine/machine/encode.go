@@ -62,7 +62,7 @@ func (r *Run) AppendTo(dst []byte) []byte {
 // Decode reads what [Run.AppendTo] wrote. It keeps nothing of b. It never panics; an error wraps [ErrRow] or
 // [ErrVersion].
 func Decode(b []byte) (*Run, error) {
-	d := reader{b: b}
+	d := newReader(b)
 	if v := d.byte(); d.err == nil && v != rowVersion {
 		return nil, fmt.Errorf("%w: it has %d, this build reads %d", ErrVersion, v, rowVersion)
 	}
