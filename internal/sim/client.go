@@ -435,8 +435,8 @@ func (c *client) endedBefore() {
 			}
 		}
 	}
-	if records == nil && c.w.audit.purged(c.run) {
-		c.over = true // its retention is over: it is forgotten as a whole
+	if records == nil && c.w.audit.purged(c.run) || c.w.audit.again[c.run] {
+		c.over = true // its retention is over: it is forgotten as a whole, or was, and began again since
 		return
 	}
 	c.w.violate("results", "run %s of %s is said to have ended, and its history has no end", c.run, c.workflow)
