@@ -27,9 +27,10 @@ const (
 	floodTarget = admissionTarget / 8
 	floodLeast  = 24
 	// admissionProbe is how old the measure of an answer with little to do may be while commands are refused: then only admissionAlone
-	// are let in until no more wait, and for a window, to see how quick an answer is.
+	// are let in until no more wait, and for probeWindows windows, to see how quick an answer is.
 	admissionProbe = 10 * time.Second
 	admissionAlone = 8
+	probeWindows   = 4
 )
 
 // admission bounds the commands of clients that wait for the engine by what the engine gets done, so that what is let in is
@@ -50,7 +51,8 @@ type admission struct {
 	bound    int           // 0 means none
 	base     time.Duration // the quickest answer with little to do
 	known    time.Duration // when the base was measured last
-	probing  int           // the stage of a probe: 1 until those before it are answered, 2 to measure
+	probing  int           // the stage of a probe: 1 until those before it are answered, then one for each window that is measured
+	probed   time.Duration // the quickest answer of the probe
 	before   int           // the bound before the probe
 	asked    time.Duration // when somebody asked last
 	// Of the present window:
@@ -170,7 +172,7 @@ func (a *admission) learn(now time.Duration) {
 	}
 }
 
-// probe ends a window of a probe.
+// probe ends a window of a probe. The quickest answer of several counts: in one, all may have waited for something that passes.
 func (a *admission) probe(now time.Duration) {
 	switch {
 	case a.probing == 1:
@@ -180,8 +182,13 @@ func (a *admission) probe(now time.Duration) {
 		return
 	case a.answered == 0:
 		return // it takes longer than a window
+	case a.probing == 2 || a.quickest < a.probed:
+		a.probed = a.quickest
+	}
+	if a.probing++; a.probing < 2+probeWindows {
+		return
 	}
 	before := a.target()
-	a.base, a.known = a.quickest, now
+	a.base, a.known = a.probed, now
 	a.probing, a.bound = 0, max(int(float64(a.before)*float64(a.target())/float64(before)), min(a.before, admissionLeast))
 }

@@ -229,6 +229,23 @@ func TestAdmissionForgetsASlowDisk(t *testing.T) {
 	}
 }
 
+// An engine that stands still for a moment while it is looked how quick it is does not pass for a slow one.
+func TestAdmissionTakesNoPauseForASlowDisk(t *testing.T) {
+	t.Parallel()
+	const perAnswer = 200 * time.Microsecond
+	s := &served{}
+	s.run(t, time.Second, perAnswer, 2*perAnswer)
+	for s.a.probing != 2 {
+		s.run(t, admissionWindow/4, perAnswer, perAnswer/8)
+	}
+	s.run(t, 2*admissionWindow, 50*time.Millisecond, perAnswer/8)
+	s.run(t, 2*admissionWindow, perAnswer, perAnswer/8)
+	s.run(t, 5*time.Second, perAnswer, perAnswer/8)
+	if s.a.base > admissionTarget/4 || s.worst > admissionTarget {
+		t.Errorf("after a pause an answer of %s passes for a quick one, and one took %s", s.a.base, s.worst)
+	}
+}
+
 // Clients that give up early, and commands that are refused at once, say nothing of how quick the engine is.
 func TestAdmissionMeasuresAnswersOnly(t *testing.T) {
 	t.Parallel()
