@@ -144,7 +144,7 @@ func overloaded(t *testing.T) (wrong []string) {
 	again, done, left := recovery(t, s, afterAt*capacity.AcceptedPerSecond)
 	fmt.Printf("overload: capacity %.0f workflows/s (%d refused), %.0f starts/s p99 %.1f ms, then %.0f workflows/s of the backlog; idle (%.0f%% of the workflows): p50 %.1f p99 %.1f ms; at %.1f x the starts for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
 		"refused %d p50 %.1f p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; an empty server refuses as many in p99 %.1f ms; server %d -> %d MiB; "+
-		"afterwards %.0f workflows/s end, %d are left; of new starts at %.0f%% of the capacity %.0f/s are accepted, p99 %.1f ms, %d refused\n",
+		"afterwards %.0f workflows/s end, %.0f are left; of new starts at %.0f%% of the capacity %.0f/s are accepted, p99 %.1f ms, %d refused\n",
 		capacity.AcceptedPerSecond, capacity.Refused, starts.AcceptedPerSecond, starts.P99, backlog, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
 		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, least.RefusedP99, before>>20, after>>20, done, left, 100*afterAt, again.AcceptedPerSecond, again.P99, again.Refused)
 	must := func(ok bool, format string, args ...any) {
@@ -164,7 +164,7 @@ func overloaded(t *testing.T) (wrong []string) {
 	// A workflow that has waited was written down and is read again, which one that is begun at once is not. Where less is left than
 	// can be done in a second, the backlog is worked off.
 	full := min(capacity.AcceptedPerSecond, backlog)
-	must(done >= want.fullRate*full || float64(left) < full, "afterwards %.0f workflows/s of the backlog end, before %.0f; %d are left", done, full, left)
+	must(done >= want.fullRate*full || left < full, "afterwards %.0f workflows/s of the backlog end, before %.0f; %.0f are left", done, full, left)
 	must(again.AcceptedPerSecond >= want.fullRate*afterAt*capacity.AcceptedPerSecond && again.Failed == 0 && again.Unanswered == 0,
 		"afterwards %.0f new starts/s are accepted, %d failed (%s), %d not answered", again.AcceptedPerSecond, again.Failed, again.FirstFailure, again.Unanswered)
 	return wrong
@@ -199,9 +199,20 @@ func capacities(t *testing.T) (workflows, starts result, backlog float64) {
 // ended counts the workflows that have ended, of one task each. The read model would tell later.
 func ended(t *testing.T, s *fixture.Suite) float64 {
 	t.Helper()
-	found := completedTasks.FindStringSubmatch(s.Metrics(t.Context()))
+	return metric(t, s, completedTasks)
+}
+
+// waiting counts what waits for the worker: begun workflows, and tasks.
+func waiting(t *testing.T, s *fixture.Suite) float64 {
+	t.Helper()
+	return metric(t, s, waitingActivations) + metric(t, s, waitingTasks)
+}
+
+func metric(t *testing.T, s *fixture.Suite, line *regexp.Regexp) float64 {
+	t.Helper()
+	found := line.FindStringSubmatch(s.Metrics(t.Context()))
 	if found == nil {
-		t.Fatal("the server does not count completed tasks")
+		t.Fatalf("the server's metrics have no %s", line)
 	}
 	n, err := strconv.ParseFloat(found[1], 64)
 	if err != nil {
@@ -227,8 +238,8 @@ func floor(t *testing.T, rate float64) result {
 }
 
 // recovery goes on with a light load, and measures the last seconds of the time in which the server is to be at its full rate again: the
-// starts that it takes, the workflows that end, which were begun during the overload mostly, and how many are open at the end.
-func recovery(t *testing.T, s *fixture.Suite, rate float64) (starts result, workflows float64, left int64) {
+// starts that it takes, the workflows that end, which were begun during the overload mostly, and how much waits for the worker at the end.
+func recovery(t *testing.T, s *fixture.Suite, rate float64) (starts result, workflows, left float64) {
 	t.Helper()
 	began := time.Now()
 	next := make(chan result)
@@ -239,14 +250,14 @@ func recovery(t *testing.T, s *fixture.Suite, rate float64) (starts result, work
 	before, at := ended(t, s), time.Now()
 	fixture.Pause(time.Until(began.Add(fullWithin)))
 	workflows = (ended(t, s) - before) / time.Since(at).Seconds()
-	open, err := s.API.CountWorkflows(t.Context(), &apiv1.CountWorkflowsRequest{Statuses: []apiv1.Status{apiv1.Status_STATUS_RUNNING}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return <-next, workflows, open.GetTotal()
+	return <-next, workflows, waiting(t, s)
 }
 
-var completedTasks = regexp.MustCompile(`continuo_gateway_commands_total\{kind="CompleteTask"\} (\S+)`)
+var (
+	completedTasks     = regexp.MustCompile(`continuo_gateway_commands_total\{kind="CompleteTask"\} (\S+)`)
+	waitingActivations = regexp.MustCompile(`(?m)^continuo_scheduler_waiting_activations (\S+)`)
+	waitingTasks       = regexp.MustCompile(`(?m)^continuo_scheduler_waiting_tasks (\S+)`)
+)
 
 func rss(t *testing.T, p *child.Process) int64 {
 	t.Helper()
