@@ -8,7 +8,7 @@ import (
 
 // Regressions are seeds that have shown a bug once. They run first. A seed shows what it showed only as long as the
 // simulator makes the same choices, so every bug has a test of its own, too.
-var Regressions = []uint64{182, 192, 266, 2207, 2298, 10274, 20430, 30571, 40132, 1387, 1256, 1072, 1605}
+var Regressions = []uint64{182, 192, 266, 2207, 2298, 10274, 20430, 30571, 40132, 1387, 1256, 1072, 1605, 5050}
 
 // Campaign is many seeds.
 type Campaign struct {

@@ -37,6 +37,27 @@ func TestRowsAreWrittenTogether(t *testing.T) {
 	})
 }
 
+// A start that is repeated after its run was forgotten begins the run anew: the deletion and the new row do not get into one
+// write, whatever comes in one turn.
+func TestARunThatBeginsAgainIsThere(t *testing.T) {
+	t.Parallel()
+	inLab(t, func(l *lab) {
+		l.record(1, started())
+		pass(time.Second)
+		l.record(1, events.RunCompleted{})
+		l.record(1, events.RunPurged{})
+		l.numbers[runOf(1)] = 1
+		l.record(1, started())
+		l.record(2, started(), events.RunCompleted{})
+		l.record(2, events.RunPurged{})
+		l.numbers[runOf(2)] = 1
+		l.record(2, started())
+		pass(time.Second)
+		l.want("a run that was stored", l.status(1), "running")
+		l.want("a run that was not", l.status(2), "running")
+	})
+}
+
 func TestWhoWaitsIsServedAtOnce(t *testing.T) {
 	t.Parallel()
 	inLab(t, func(l *lab) {

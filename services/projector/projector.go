@@ -165,7 +165,7 @@ func (p *Projector) Turn(in Input) Output {
 	var rest []*events.Record
 	p.mu.Lock()
 	for n, r := range in.Records {
-		if p.full() {
+		if p.full() || p.batch.Deletes(r.RunID) {
 			rest = in.Records[n:]
 			break
 		}
@@ -191,7 +191,7 @@ func (p *Projector) Turn(in Input) Output {
 	if p.batch.Events() > p.options.LoadEvents {
 		due = p.since.Add(loadDelays * p.options.Delay)
 	}
-	if in.Hurry || in.Now >= due || p.full() {
+	if in.Hurry || in.Now >= due || p.full() || len(rest) > 0 {
 		return Output{Write: true, Wanted: p.batch.Wanted(), Rest: rest}
 	}
 	return Output{Wake: due}

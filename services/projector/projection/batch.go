@@ -74,6 +74,13 @@ func (b *Batch) Add(r *events.Record) {
 	}
 }
 
+// Deletes reports whether the batch deletes a run. What comes after that begins the run anew, and is for the next batch: a model
+// writes the rows of a batch first.
+func (b *Batch) Deletes(run events.RunID) bool {
+	i, ok := b.index[run]
+	return ok && b.runs[i].purged
+}
+
 // Events returns the number of events taken.
 func (b *Batch) Events() int { return b.events }
 
