@@ -22,6 +22,7 @@ func crowded(t *testing.T) *clientConn {
 	g.in.wake = make(chan struct{}, 1)
 	g.calls.open = make(map[sessions.Call]*call)
 	g.admission.bound, g.admission.began = 1, g.deps.Clock.Boot()+wire.MaxWait // no window ends
+	g.admission.asked = g.admission.began                                      // nor does the overload
 	var err error
 	if g.metrics, err = newMetrics(prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
