@@ -1,6 +1,8 @@
 package matcher
 
 import (
+	"container/list"
+
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
@@ -129,36 +131,8 @@ type entry struct {
 
 	session *session // that holds it
 	worker  events.WorkerID
+	held    *list.Element
 	number  uint32
-	// What the session was given before and after it.
-	earlier, later *entry
-}
-
-// heldList is what a session holds, in the order in which it was given.
-type heldList struct{ first, last *entry }
-
-func (l *heldList) add(e *entry) {
-	e.earlier, e.later = l.last, nil
-	if l.last != nil {
-		l.last.later = e
-	} else {
-		l.first = e
-	}
-	l.last = e
-}
-
-func (l *heldList) remove(e *entry) {
-	if e.earlier != nil {
-		e.earlier.later = e.later
-	} else {
-		l.first = e.later
-	}
-	if e.later != nil {
-		e.later.earlier = e.earlier
-	} else {
-		l.last = e.earlier
-	}
-	e.earlier, e.later = nil, nil
 }
 
 // The orders a heap can have; they index entry.slot.

@@ -291,13 +291,12 @@ func (m *Matcher) tidyEarly(e *entry) {
 
 func (m *Matcher) hold(e *entry, s *session, w events.WorkerID) {
 	e.refused = true
-	if e.session == nil {
+	if e.held == nil {
 		e.lane.held++
 	} else {
-		e.session.held.remove(e)
+		e.session.held.Remove(e.held)
 	}
-	e.session, e.worker = s, w
-	s.held.add(e)
+	e.session, e.worker, e.held = s, w, s.held.PushBack(e)
 	e.number++
 	if worker := m.workers[w]; worker != nil && worker.session == s {
 		worker.busy[e.Kind()]++
@@ -308,8 +307,8 @@ func (m *Matcher) release(e *entry) {
 	if worker := m.workers[e.worker]; worker != nil && worker.session == e.session && worker.busy[e.Kind()] > 0 {
 		worker.busy[e.Kind()]--
 	}
-	e.session.held.remove(e)
-	e.session, e.worker = nil, ""
+	e.session.held.Remove(e.held)
+	e.session, e.worker, e.held = nil, "", nil
 	e.lane.held--
 }
 

@@ -32,7 +32,7 @@ type Held struct {
 type session struct {
 	id      events.SessionID
 	workers []*worker
-	held    heldList
+	held    list.List // of *entry, in the order in which they were given
 }
 
 type worker struct {
@@ -149,8 +149,8 @@ func (m *Matcher) Gone(now events.Time, id events.SessionID) {
 	}
 	delete(m.sessions, id)
 	m.claims.dropAll(id)
-	for s.held.first != nil && !mutant.On(mutant.VanishedGatewayKeepsWork) {
-		m.giveBack(now, s.held.first)
+	for at := s.held.Front(); at != nil && !mutant.On(mutant.VanishedGatewayKeepsWork); at = s.held.Front() {
+		m.giveBack(now, at.Value.(*entry))
 	}
 }
 
