@@ -17,7 +17,7 @@ PKG     ?= $(shell go list ./... | grep -v -e /test/ -e /adapter/pulsar)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REPORT  := go run ./internal/testreport -allow .ci/allowed-skips.txt -copy $(BIN)/test-report
 
-.PHONY: help build demo demo-pulsar testdeps test test-race proof sim sim-profile sim-verify mutants chaos chaos-cluster powercut rot diskfull overload fuzz bench bench-pulsar quick lint fmt gen gen-check cover docs-check ci clean need-cc
+.PHONY: help build demo demo-pulsar testdeps test test-race proof sim sim-verify mutants chaos chaos-cluster powercut rot diskfull overload fuzz bench bench-pulsar quick lint fmt gen gen-check cover docs-check ci clean need-cc
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,14 +82,7 @@ fuzz: ## every fuzz test for T=10s
 	@go run ./internal/fuzzall -time $(or $(T),10s)
 
 sim: ## deterministic simulation: T=30s of seeds, or SEEDS=2000 within T=6m
-	@go run $(if $(SEEDS),-pgo=cmd/continuo-sim/sim.pgo) ./cmd/continuo-sim run -time $(or $(T),30s) $(if $(SEEDS),-seeds $(SEEDS))
-
-sim-profile: ## the profile that a campaign's simulator is compiled with, made anew
-	@dir=$$(mktemp -d); trap 'rm -rf $$dir' EXIT; \
-	go build -o $$dir/sim ./cmd/continuo-sim; \
-	$$dir/sim run -from 7000 -seeds 120 -time 0 -cpuprofile $$dir/cpu; \
-	go tool pprof -proto -output=$$dir/stripped $$dir/sim $$dir/cpu >/dev/null 2>&1; \
-	gunzip -c $$dir/stripped | gzip -9n > cmd/continuo-sim/sim.pgo
+	@go run ./cmd/continuo-sim run -time $(or $(T),30s) $(if $(SEEDS),-seeds $(SEEDS))
 
 sim-verify: ## SEEDS=100 seeds have the same hash on one processor and two, with and without -race
 	@go test -count=1 -timeout 2h ./test/sim -run Deterministic -verify $(or $(SEEDS),100) -v

@@ -79,8 +79,8 @@ type Owner interface {
 	// Wait blocks until a command waits or ctx ends; it returns ctx's error or ErrClosed or ErrLost then.
 	Wait(ctx context.Context) error
 	// Take returns up to limit waiting commands in order without blocking; nil when none waits. The slice is valid until
-	// the next Take or Commit. The commands stay the owner's: those not covered by a later Commit are answered with ErrLost (or redelivered, where commands are logged)
-	// when the ownership ends.
+	// the next Take or Commit. The commands stay the owner's: those not covered by a later Commit are answered with ErrLost
+	// (or redelivered, where commands are logged) when the ownership ends.
 	Take(limit int) []events.Envelope
 	// Commit makes a step durable as a whole, and only then shows its records to readers. When it returns nil, the records
 	// are durable and the consumed commands are done. Any error is or wraps ErrLost or ErrClosed: the step may or may not
