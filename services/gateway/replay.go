@@ -46,6 +46,9 @@ func (g *Gateway) replayFrames(ctx context.Context, given given, from, to events
 			return nil, 0, fmt.Errorf("read the replay of run %s: %w", open.RunID, err)
 		}
 		for _, r := range records {
+			if r.First == 1 { // the run's tasks will be given out with it
+				g.types.note(r)
+			}
 			full, err := g.resolve(ctx, r, replayOnly)
 			if err != nil {
 				return nil, 0, err

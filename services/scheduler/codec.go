@@ -55,12 +55,13 @@ func decodeRow(row dueindex.Item, known interned) (matcher.Row, error) {
 	r := reading{b: row.Body, known: known}
 	r.version()
 	out := matcher.Row{ID: itemID(row.Key), Kind: matcher.Activation, Start: row.Due}
-	numbers := 3 + 10
 	if row.Key.Kind == dueindex.KindTask {
-		out.Kind, numbers = matcher.Task, 3+4
-	}
-	for range numbers {
-		r.number()
+		out.Kind = matcher.Task
+		r.skip(3 + 4)
+	} else {
+		r.skip(3 + 1)
+		out.Begun = r.number() > 1
+		r.skip(8)
 	}
 	r.bytes() // the namespace
 	r.bytes() // the workflow id
@@ -164,6 +165,12 @@ func (r *reading) number() uint64 {
 	}
 	r.b = r.b[size:]
 	return n
+}
+
+func (r *reading) skip(numbers int) {
+	for range numbers {
+		r.number()
+	}
 }
 
 func (r *reading) bytes() []byte {

@@ -32,7 +32,7 @@ func FuzzRows(f *testing.F) {
 			return
 		}
 		at, err := decodeRow(row, interned{})
-		if err != nil || at.ID != item.ID() || at.Kind != item.Kind() {
+		if err != nil || at.ID != item.ID() || at.Kind != item.Kind() || at.Begun != item.Begun() {
 			t.Fatalf("%x is %+v and, at first sight, %+v, %v", body, item, at, err)
 		}
 		once := appendItem(nil, &item)

@@ -39,7 +39,7 @@ func (a archivePort) History(
 	}
 	size, seen := 0, false
 	// The record with event from begins at or before it.
-	ok := it.SeekLT(historyKey(p, run, from+1))
+	ok := from > 1 && it.SeekLT(historyKey(p, run, from+1))
 	if !ok {
 		ok = it.First()
 	}
@@ -65,6 +65,9 @@ func (a archivePort) History(
 		}
 		records = append(records, record.record)
 		size += record.size
+		if to != 0 && at.last >= to {
+			break // the next row may be in a block that is not in memory
+		}
 	}
 	if closeErr := it.Close(); err == nil && closeErr != nil {
 		err = readError(lower, closeErr)

@@ -92,6 +92,9 @@ func (i *Item) activation() uint64 {
 	return i.Activation.Activation.Activation
 }
 
+// Begun tells the later activations of a run from its first one.
+func (i *Item) Begun() bool { return i.Activation != nil && i.Activation.Activation.Activation > 1 }
+
 func (i *Item) queue() events.TaskQueue {
 	if i.Task != nil {
 		return i.Task.Queue

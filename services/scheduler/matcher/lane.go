@@ -12,18 +12,20 @@ import (
 type group struct {
 	kind    Kind
 	queue   events.TaskQueue
-	lanes   []*lane   // sorted by name
+	lanes   []*lane   // sorted by name, the one of begun runs first
 	workers []*worker // sorted by id
 	joined  uint64    // counts changes of workers, so that lanes know when to look at them again
-	turn    string    // the lane served last: the next one begins
+	turn    string    // the name served last: the next one begins
 	pruneAt int
 	dirty   bool // work or credits came since the last Match
 }
 
-// lane is the backlog of one name: what waits in memory, and how much of it only the index has.
+// lane is the backlog of one name: what waits in memory, and how much of it only the index has. Activations of runs that have
+// begun have a lane of their own beside that of the runs that have not.
 type lane struct {
 	group *group
 	name  string
+	begun bool
 	// general is for any worker, sticky for the worker where the run is live, early for builds other than the one that
 	// failed. All hold what may start now, except early, whose entries wait for their time as well.
 	general heap
@@ -37,6 +39,7 @@ type lane struct {
 	spilled int // only in the index, about
 	left    int // during a sweep: rows passed over
 	added   int // during a sweep: entries spilled since it began
+	passed  int // begun runs served in a row while this one waited
 
 	first     rank // at or before what was spilled, if something was
 	leftFirst rank // the first of left
@@ -110,20 +113,40 @@ func (m *Matcher) group(kind Kind, queue events.TaskQueue) *group {
 	return g
 }
 
-func (m *Matcher) lane(kind Kind, queue events.TaskQueue, name string) *lane {
+func (m *Matcher) lane(kind Kind, queue events.TaskQueue, name string, begun bool) *lane {
 	g := m.group(kind, queue)
-	i, ok := slices.BinarySearchFunc(g.lanes, name, func(l *lane, n string) int { return strings.Compare(l.name, n) })
-	if ok {
-		return g.lanes[i]
+	i := g.place(name)
+	for ; i < len(g.lanes) && g.lanes[i].name == name; i++ {
+		if g.lanes[i].begun == begun {
+			return g.lanes[i]
+		}
+		if begun {
+			break
+		}
 	}
 	if len(g.lanes) >= g.pruneAt {
 		g.lanes = slices.DeleteFunc(g.lanes, (*lane).idle)
 		g.pruneAt = max(minPrune, 2*len(g.lanes))
-		return m.lane(kind, queue, name)
+		return m.lane(kind, queue, name, begun)
 	}
-	l := &lane{group: g, name: name}
+	l := &lane{group: g, name: name, begun: begun}
 	g.lanes = slices.Insert(g.lanes, i, l)
 	return l
+}
+
+// place returns where the lanes of a name are or would be.
+func (g *group) place(name string) int {
+	i, _ := slices.BinarySearchFunc(g.lanes, name, func(l *lane, n string) int { return strings.Compare(l.name, n) })
+	return i
+}
+
+// named returns the lanes that have the name of the one at i, which is the first that has it: one, or two.
+func (g *group) named(i int) []*lane {
+	n := 1
+	if i+1 < len(g.lanes) && g.lanes[i+1].name == g.lanes[i].name {
+		n = 2
+	}
+	return g.lanes[i : i+n]
 }
 
 func (m *Matcher) touch(g *group) {
@@ -160,24 +183,37 @@ type Lane struct {
 func (m *Matcher) Lanes() []Lane {
 	var lanes []Lane
 	for _, g := range m.groups {
-		for _, l := range g.lanes {
-			if l.idle() {
-				continue
-			}
-			out := Lane{
-				Queue: g.queue, Kind: g.kind, Name: l.name, Waiting: l.waiting - l.later + l.spilled, Later: l.later, Held: l.held,
-				Workers: len(l.workers()),
-			}
-			if e := l.general.min(); e != nil {
-				out.Oldest = e.ready
-			}
-			for _, w := range l.workers() {
-				if e := l.sticky[w.id].min(); e != nil && (out.Oldest == 0 || e.ready < out.Oldest) {
-					out.Oldest = e.ready
+		for i := 0; i < len(g.lanes); {
+			both := g.named(i)
+			i += len(both)
+			out := Lane{Queue: g.queue, Kind: g.kind, Name: both[0].name, Workers: len(both[0].workers())}
+			idle := true
+			for _, l := range both {
+				idle = idle && l.idle()
+				out.Waiting += l.waiting - l.later + l.spilled
+				out.Later += l.later
+				out.Held += l.held
+				if at := l.oldest(); at != 0 && (out.Oldest == 0 || at < out.Oldest) {
+					out.Oldest = at
 				}
 			}
-			lanes = append(lanes, out)
+			if !idle {
+				lanes = append(lanes, out)
+			}
 		}
 	}
 	return lanes
+}
+
+// oldest returns when the longest-waiting entry that may start could have started; 0 when there is none.
+func (l *lane) oldest() (at events.Time) {
+	if e := l.general.min(); e != nil {
+		at = e.ready
+	}
+	for _, w := range l.workers() {
+		if e := l.sticky[w.id].min(); e != nil && (at == 0 || e.ready < at) {
+			at = e.ready
+		}
+	}
+	return at
 }

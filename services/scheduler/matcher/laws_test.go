@@ -19,6 +19,7 @@ type world struct {
 	seq     events.Seq
 	// sessions are those that had a worker and are not gone.
 	sessions map[events.SessionID]bool
+	begun    map[events.RunID]bool // that had an activation
 }
 
 // seen is an open item as the observer knows it.
@@ -65,8 +66,12 @@ func (w *world) item(t *rapid.T) Item {
 		item.Task = &events.OpenTask{Task: events.TaskID{Run: run, Step: 1}, Attempt: attempt, Name: events.TaskName(name), Queue: queue, NotBefore: notBefore, OfferTo: offerTo, OfferUntil: until}
 		return item
 	}
+	number := uint64(w.seq)
+	if !w.begun[run] {
+		number, w.begun[run] = 1, true
+	}
 	item.Activation = &events.OpenActivation{RunID: run, Activation: events.ActivationScheduled{
-		Activation: uint64(w.seq), Attempt: attempt, Type: events.WorkflowType(name), Queue: queue, NotBefore: notBefore,
+		Activation: number, Attempt: attempt, Type: events.WorkflowType(name), Queue: queue, NotBefore: notBefore,
 		FailedBuild: events.BuildID(rapid.SampledFrom([]string{"", "one"}).Draw(t, "failed")), OfferTo: offerTo, OfferUntil: until,
 	}}
 	return item
@@ -172,7 +177,7 @@ func TestNothingIsGivenTwiceAndNothingIsForgotten(t *testing.T) {
 func givenOnce(t *rapid.T) {
 	w := &world{
 		m: New(Limits{Lane: 5, Total: 12, Floor: 3}), now: 1, open: map[ID]*seen{}, workers: map[events.WorkerID]*hand{},
-		sessions: map[events.SessionID]bool{},
+		sessions: map[events.SessionID]bool{}, begun: map[events.RunID]bool{},
 	}
 	worker := rapid.SampledFrom([]events.WorkerID{"u", "v", "w"})
 	session := rapid.SampledFrom([]events.SessionID{1, 2})

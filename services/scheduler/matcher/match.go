@@ -2,7 +2,6 @@ package matcher
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -16,7 +15,9 @@ type Delivery struct {
 }
 
 // Match appends to dst who gets what now, until no worker with credit is left for anything that waits. Names of a queue
-// take turns; within a name the longest-waiting item is first.
+// take turns. Within a name runs that have begun come before those that have not, so that under a backlog runs end instead of
+// all being half done; of nine that are served one is of the others even so, if any waits. Within these the longest-waiting
+// item is first.
 func (m *Matcher) Match(now events.Time, dst []Delivery) []Delivery {
 	for _, e := range m.unclaimed {
 		if to, _ := e.offer(); m.entries[e.id] == e && !e.refused && m.sessions[to] == nil {
@@ -41,26 +42,54 @@ func (m *Matcher) matchGroup(g *group, dst []Delivery) []Delivery {
 	for _, w := range g.workers {
 		free += max(w.credit[g.kind], 0)
 	}
-	begin, found := slices.BinarySearchFunc(g.lanes, g.turn, func(l *lane, n string) int { return strings.Compare(l.name, n) })
-	if found {
-		begin++
+	i := g.place(g.turn)
+	if i < len(g.lanes) && g.lanes[i].name == g.turn {
+		i += len(g.named(i))
 	}
-	for idle, i := 0, begin; free > 0 && idle < len(g.lanes); i++ {
-		l := g.lanes[i%len(g.lanes)]
-		e, w := m.pick(l)
+	for idle := 0; free > 0 && idle < len(g.lanes); {
+		if i >= len(g.lanes) {
+			i = 0
+		}
+		lanes := g.named(i)
+		i += len(lanes)
+		e, w := m.next(lanes)
 		if e == nil {
-			idle++
+			idle += len(lanes)
 			continue
 		}
 		idle = 0
 		free--
-		g.turn = l.name
+		g.turn = e.lane.name
 		m.unwait(e)
 		w.credit[g.kind]--
 		m.hold(e, w.session, w.id)
 		dst = append(dst, Delivery{Session: w.session.id, Worker: w.id, Number: e.number, Item: e.Item})
 	}
 	return dst
+}
+
+// maxPassed is how many begun runs in a row are served while one that has not begun waits.
+const maxPassed = 8
+
+// next returns the entry of a name to be served next and its worker; nil when there is none.
+func (m *Matcher) next(lanes []*lane) (*entry, *worker) {
+	if len(lanes) == 1 {
+		return m.pick(lanes[0])
+	}
+	begun, others := lanes[0], lanes[1]
+	if others.passed < maxPassed {
+		if e, w := m.pick(begun); e != nil {
+			if others.waiting > 0 {
+				others.passed++
+			}
+			return e, w
+		}
+	}
+	others.passed = 0
+	if e, w := m.pick(others); e != nil {
+		return e, w
+	}
+	return m.pick(begun)
 }
 
 // pick returns the entry of a lane to be served next and its worker; nil when there is none.

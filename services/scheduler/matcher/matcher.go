@@ -91,7 +91,7 @@ func (m *Matcher) add(now events.Time, item Item, fresh bool) (held bool) {
 	m.Close(id)
 	m.arrivals++
 	e := &entry{Item: item, id: id, arrival: m.arrivals, ready: item.Start(), slot: [2]int{-1, -1}}
-	e.lane = m.lane(item.Kind(), item.queue(), item.name())
+	e.lane = m.lane(item.Kind(), item.queue(), item.name(), item.Begun())
 	m.entries[id] = e
 	if fresh {
 		e.fresh = true

@@ -249,5 +249,5 @@ func TestLanesOfManyNamesAreForgotten(t *testing.T) {
 
 // rowOf is what the index tells of an item at first.
 func rowOf(item Item) Row {
-	return Row{ID: item.ID(), Kind: item.Kind(), Queue: item.queue(), Name: item.name(), Start: item.Start()}
+	return Row{ID: item.ID(), Kind: item.Kind(), Queue: item.queue(), Name: item.name(), Begun: item.Begun(), Start: item.Start()}
 }

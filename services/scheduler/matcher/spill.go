@@ -35,13 +35,15 @@ type Row struct {
 	Kind  Kind
 	Queue events.TaskQueue
 	Name  string
+	// Begun says that it is an activation of a run that had one before.
+	Begun bool
 	Start events.Time
 }
 
 // Loads reports whether an item that the index has and whose time has come near is wanted: [Matcher.Add] follows then. It is
 // not when its lane is full.
 func (m *Matcher) Loads(r Row) bool {
-	l := m.lane(r.Kind, r.Queue, r.Name)
+	l := m.lane(r.Kind, r.Queue, r.Name, r.Begun)
 	if !m.claims.has(r.ID) && (l.spilled > 0 || l.waiting >= m.room()) {
 		m.spill(l, rank{ready: r.Start})
 		return false
@@ -128,7 +130,7 @@ func (m *Matcher) BeginSweep() {
 // Refills reports whether an item of a sweep that is not in memory is wanted: [Matcher.Add] follows then. It is not while its
 // lane is full.
 func (m *Matcher) Refills(r Row) bool {
-	l := m.lane(r.Kind, r.Queue, r.Name)
+	l := m.lane(r.Kind, r.Queue, r.Name, r.Begun)
 	if !m.claims.has(r.ID) && l.waiting >= m.room() {
 		if l.left++; l.left == 1 {
 			l.leftFirst = rank{ready: r.Start}
