@@ -114,6 +114,10 @@ func (c *conn) handActivation(h sessions.Hand) {
 	case !m.nothing:
 		m.records = w.history(d.Partition, open.RunID, a.BaseUpto+1, a.Upto)
 	}
+	if len(m.records) == 0 && !m.nothing { // the run was forgotten since: what cannot be read is given back
+		c.gateway.post(sessions.ActivationNotStarted{Conn: c.id, Activation: ref, Base: h.Base})
+		return
+	}
 	c.down(m)
 	c.gateway.post(sessions.ActivationStarted{Conn: c.id, Activation: ref})
 }
