@@ -16,8 +16,9 @@ type Delivery struct {
 
 // Match appends to dst who gets what now, until no worker with credit is left for anything that waits. Names of a queue
 // take turns. Within a name runs that have begun come before those that have not, so that under a backlog runs end instead of
-// all being half done; of nine that are served one is of the others even so, if any waits. Within these the longest-waiting
-// item is first.
+// all being half done; of 32 that are served one is of the others even so, if any waits. Within these the longest-waiting item
+// is first. Activations that back off are served before their time, to another build than the one that failed, when nothing
+// else of the name may be.
 func (m *Matcher) Match(now events.Time, dst []Delivery) []Delivery {
 	for _, e := range m.unclaimed {
 		if to, _ := e.offer(); m.entries[e.id] == e && !e.refused && m.sessions[to] == nil {
@@ -30,14 +31,14 @@ func (m *Matcher) Match(now events.Time, dst []Delivery) []Delivery {
 	for _, g := range m.dirty {
 		g.dirty = false
 		if len(g.workers) > 0 {
-			dst = m.matchGroup(g, dst)
+			dst = m.matchGroup(now, g, dst)
 		}
 	}
 	m.dirty = m.dirty[:0]
 	return dst
 }
 
-func (m *Matcher) matchGroup(g *group, dst []Delivery) []Delivery {
+func (m *Matcher) matchGroup(now events.Time, g *group, dst []Delivery) []Delivery {
 	free := 0
 	for _, w := range g.workers {
 		free += max(w.credit[g.kind], 0)
@@ -52,7 +53,7 @@ func (m *Matcher) matchGroup(g *group, dst []Delivery) []Delivery {
 		}
 		lanes := g.named(i)
 		i += len(lanes)
-		e, w := m.next(lanes)
+		e, w := m.next(now, lanes)
 		if e == nil {
 			idle += len(lanes)
 			continue
@@ -69,27 +70,27 @@ func (m *Matcher) matchGroup(g *group, dst []Delivery) []Delivery {
 }
 
 // maxPassed is how many begun runs in a row are served while one that has not begun waits.
-const maxPassed = 8
+const maxPassed = 31
 
 // next returns the entry of a name to be served next and its worker; nil when there is none.
-func (m *Matcher) next(lanes []*lane) (*entry, *worker) {
+func (m *Matcher) next(now events.Time, lanes []*lane) (*entry, *worker) {
 	if len(lanes) == 1 {
 		return m.pick(lanes[0])
 	}
-	begun, others := lanes[0], lanes[1]
-	if others.passed < maxPassed {
-		if e, w := m.pick(begun); e != nil {
-			if others.waiting > 0 {
-				others.passed++
-			}
-			return e, w
+	others := lanes[1]
+	e, w := m.pick(lanes[0])
+	if e != nil && e.ready <= now && others.passed < maxPassed {
+		if others.waiting > 0 {
+			others.passed++
 		}
-	}
-	others.passed = 0
-	if e, w := m.pick(others); e != nil {
 		return e, w
 	}
-	return m.pick(begun)
+	o, v := m.pick(others)
+	if o == nil || e != nil && o.ready > now && before(e, o) {
+		return e, w
+	}
+	others.passed = 0
+	return o, v
 }
 
 // pick returns the entry of a lane to be served next and its worker; nil when there is none.

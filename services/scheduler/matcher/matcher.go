@@ -22,7 +22,8 @@ import (
 
 // Limits bound the memory of a matcher. Zero fields mean the defaults.
 type Limits struct {
-	// Lane is how many items of one name wait in memory, activations of runs that have begun and of others apart; default 10,000.
+	// Lane is how many items of one name wait in memory; default 10,000. A workflow type has two lanes: the runs that have begun,
+	// and the others.
 	Lane int
 	// Total is how many items wait in memory altogether before lanes are held to Floor; default 200,000.
 	Total int
