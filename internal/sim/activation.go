@@ -111,6 +111,10 @@ func (a *runningActivation) run() {
 	}
 	if delta {
 		activation.Records = k.w.replayRecords(k.w.partitionOf(d.ref.WorkflowID), d.open)
+		if len(activation.Records) == 0 { // the run has ended and was forgotten: whoever asks for its history is told that it is over
+			a.giveUp()
+			return
+		}
 	}
 	live, err := k.newRun(d.open)
 	if err != nil {
