@@ -65,7 +65,7 @@ func openError(path string, err error) error {
 func verifyIdentity(db *pebble.DB, dir string, format []byte) error {
 	kept, err := getCopy(db, keyFormat)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", filepath.Join(dir, dirLog), err)
 	}
 	if !bytes.Equal(kept, format) {
 		return fmt.Errorf("%w: %s and the copy of it in the log differ; run 'continuo store check'", ErrDamaged, filepath.Join(dir, fileFormat))
@@ -76,7 +76,7 @@ func verifyIdentity(db *pebble.DB, dir string, format []byte) error {
 	}
 	kept, err = getCopy(db, keyMark)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", filepath.Join(dir, dirLog), err)
 	}
 	if string(kept) != mark {
 		return fmt.Errorf("%w: the log lacks the mark of the last clean stop in %s: its end is lost; run 'continuo store check'", ErrDamaged, filepath.Join(dir, fileClean))

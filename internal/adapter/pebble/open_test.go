@@ -165,6 +165,40 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("damaged blocks", func(t *testing.T) {
+		t.Parallel()
+		dir := made(t)
+		s, err := Open(dir, Options{})
+		must(t, err)
+		must(t, s.db.Flush())
+		must(t, s.Close())
+		tables, err := filepath.Glob(filepath.Join(dir, dirLog, "*.sst"))
+		must(t, err)
+		refused := 0
+		for _, path := range tables {
+			whole, err := os.ReadFile(path)
+			must(t, err)
+			for at := 0; at < len(whole); at += 11 {
+				copied := filepath.Join(t.TempDir(), "copy")
+				must(t, os.CopyFS(copied, os.DirFS(dir)))
+				whole[at] ^= 4
+				must(t, os.WriteFile(filepath.Join(copied, dirLog, filepath.Base(path)), whole, 0o600))
+				whole[at] ^= 4
+				s, err := Open(copied, Options{})
+				if err == nil {
+					must(t, s.Close())
+					continue
+				}
+				refused++
+				if text := err.Error(); !strings.Contains(text, copied) && !strings.Contains(text, "partition") {
+					t.Fatalf("byte %d of %s: the error names no place: %v", at, filepath.Base(path), err)
+				}
+			}
+		}
+		if refused == 0 {
+			t.Fatal("no damage was seen")
+		}
+	})
 	t.Run("lost end", func(t *testing.T) {
 		t.Parallel()
 		dir := made(t)
