@@ -40,6 +40,10 @@ const (
 	startOneIn = 16
 )
 
+// rebuildTime is how long started services are waited for until their read model is whole. Stopped in the middle of being built
+// anew, it would have to be built anew once more; of a damaged log it may never be whole.
+const rebuildTime = 2 * time.Second
+
 func TestRot(t *testing.T) { //nolint:paralleltest // it reports how long it takes
 	stopped, killed := makeSources(t)
 	began := time.Now()
@@ -334,7 +338,8 @@ func (l *lab) start(dir string, v *verdict) {
 	}
 }
 
-// untilListed waits until the started services list workflows: a damaged read model is built anew beside everything else.
+// untilListed waits until the started services list workflows from a whole read model: a damaged one is built anew beside
+// everything else.
 func untilListed(ctx context.Context, suite *embedded.Suite) error {
 	conn, err := grpc.NewClient("passthrough:///embedded", grpc.WithContextDialer(suite.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -344,9 +349,10 @@ func untilListed(ctx context.Context, suite *embedded.Suite) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	api := apiv1.NewWorkflowServiceClient(conn)
-	for {
-		_, err := api.ListWorkflows(ctx, &apiv1.ListWorkflowsRequest{PageSize: 1000})
-		if status.Code(err) != codes.Unavailable {
+	for began := time.Now(); ; {
+		r, err := api.ListWorkflows(ctx, &apiv1.ListWorkflowsRequest{PageSize: 1000})
+		whole := r.GetWatermark().GetLagMs() == 0 || time.Since(began) > rebuildTime
+		if status.Code(err) != codes.Unavailable && (err != nil || whole) {
 			return err
 		}
 		select {
