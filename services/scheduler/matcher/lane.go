@@ -115,14 +115,9 @@ func (m *Matcher) group(kind Kind, queue events.TaskQueue) *group {
 
 func (m *Matcher) lane(kind Kind, queue events.TaskQueue, name string, begun bool) *lane {
 	g := m.group(kind, queue)
-	i := g.place(name)
-	for ; i < len(g.lanes) && g.lanes[i].name == name; i++ {
-		if g.lanes[i].begun == begun {
-			return g.lanes[i]
-		}
-		if begun {
-			break
-		}
+	i, ok := g.place(name, begun)
+	if ok {
+		return g.lanes[i]
 	}
 	if len(g.lanes) >= g.pruneAt {
 		g.lanes = slices.DeleteFunc(g.lanes, (*lane).idle)
@@ -134,10 +129,19 @@ func (m *Matcher) lane(kind Kind, queue events.TaskQueue, name string, begun boo
 	return l
 }
 
-// place returns where the lanes of a name are or would be.
-func (g *group) place(name string) int {
-	i, _ := slices.BinarySearchFunc(g.lanes, name, func(l *lane, n string) int { return strings.Compare(l.name, n) })
-	return i
+// place returns where a lane is or would be.
+func (g *group) place(name string, begun bool) (i int, ok bool) {
+	return slices.BinarySearchFunc(g.lanes, name, func(l *lane, n string) int {
+		switch {
+		case l.name != n:
+			return strings.Compare(l.name, n)
+		case l.begun == begun:
+			return 0
+		case l.begun:
+			return -1
+		}
+		return 1
+	})
 }
 
 // named returns the lanes that have the name of the one at i, which is the first that has it: one, or two.

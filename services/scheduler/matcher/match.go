@@ -43,9 +43,9 @@ func (m *Matcher) matchGroup(now events.Time, g *group, dst []Delivery) []Delive
 	for _, w := range g.workers {
 		free += max(w.credit[g.kind], 0)
 	}
-	i := g.place(g.turn)
-	if i < len(g.lanes) && g.lanes[i].name == g.turn {
-		i += len(g.named(i))
+	i, found := g.place(g.turn, false) // the last one of the name
+	if found {
+		i++
 	}
 	for idle := 0; free > 0 && idle < len(g.lanes); {
 		if i >= len(g.lanes) {
