@@ -27,13 +27,17 @@ func TestEngineFormatIsTheNewest(t *testing.T) {
 
 func wantRefusal(t *testing.T, dir string, wanted error, text string) {
 	t.Helper()
-	before := tree(t, dir)
+	var before []string
+	inUse := errors.Is(wanted, ErrInUse) // whoever has it writes and deletes, between a listing and a reading too
+	if !inUse {
+		before = tree(t, dir)
+	}
 	_, err := Open(dir, Options{Partitions: 2})
 	if !errors.Is(err, wanted) || !strings.Contains(err.Error(), text) {
 		t.Fatalf("Open: %v; want %v with %q", err, wanted, text)
 	}
-	if errors.Is(wanted, ErrInUse) {
-		return // whoever has it may write
+	if inUse {
+		return
 	}
 	if after := tree(t, dir); !slices.Equal(before, after) {
 		t.Fatalf("a refused Open changed the directory from %v to %v", before, after)
@@ -45,9 +49,6 @@ func tree(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
 		must(t, err)
 		line := path
 		if d.Type().IsRegular() && d.Name() != fileLock {
