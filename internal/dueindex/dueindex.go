@@ -38,7 +38,7 @@ type Item struct {
 type Index interface {
 	// Save deletes and then puts items and moves the partition's position, which never falls, all or nothing. It is ordered after the commits of
 	// the journal that precede it and is not synced by itself: after a crash an older state comes back with its older
-	// position. Deleting what is not there is harmless.
+	// position. Deleting what is not there is harmless, and of several puts of one key the last counts.
 	Save(ctx context.Context, p events.Partition, next events.Seq, puts []Item, deletes []Key) error
 	// Position returns the next sequence number to fold; 0 when nothing was ever saved.
 	Position(ctx context.Context, p events.Partition) (events.Seq, error)
@@ -47,6 +47,7 @@ type Index interface {
 	Due(ctx context.Context, p events.Partition, kind Kind, after Item, until events.Time, limit int) ([]Item, error)
 	// Get returns one item; ok is false if it is not there.
 	Get(ctx context.Context, p events.Partition, key Key) (item Item, ok bool, err error)
-	// OfRun returns up to limit keys of a run, whatever their kind.
-	OfRun(ctx context.Context, p events.Partition, run events.RunID, limit int) ([]Key, error)
+	// OfRuns returns up to limit keys of runs, whatever their kind, run by run. The runs must be in ascending order, each once.
+	// Fewer than limit are all; otherwise the run of the last key and those behind it may have more.
+	OfRuns(ctx context.Context, p events.Partition, runs []events.RunID, limit int) ([]Key, error)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/continuo-dev/continuo/internal/clock"
@@ -183,31 +184,29 @@ func (s *Scheduler) keep(ctx context.Context, saves []Save) error {
 	return nil
 }
 
-// maxRowsOfRun bounds the rows of an ended run that are read at a time.
-const maxRowsOfRun = 4096
+// maxRowsOfRuns bounds the rows of ended runs that are read, and deleted, at a time.
+const maxRowsOfRuns = 4096
 
 // rowsOf returns the keys that a save deletes, those of ended runs included.
 func (s *Scheduler) rowsOf(ctx context.Context, save Save) ([]dueindex.Key, error) {
-	deletes := save.Deletes
-	for _, run := range save.Ended {
-		for {
-			keys, err := s.deps.Index.OfRun(ctx, save.Partition, run, maxRowsOfRun)
-			if err != nil {
-				return nil, err
-			}
-			if len(keys) < maxRowsOfRun {
-				deletes = append(deletes, keys...)
-				break
-			}
-			// More than one save should hold: these go first, at the old position, where deleting them again is harmless.
-			at, err := s.deps.Index.Position(ctx, save.Partition)
-			if err != nil {
-				return nil, err
-			}
-			if err := s.deps.Index.Save(ctx, save.Partition, at, nil, keys); err != nil {
-				return nil, err
-			}
+	runs := save.Ended
+	for len(runs) > 0 {
+		keys, err := s.deps.Index.OfRuns(ctx, save.Partition, runs, maxRowsOfRuns)
+		if err != nil {
+			return nil, err
 		}
+		if len(keys) < maxRowsOfRuns {
+			return append(save.Deletes, keys...), nil
+		}
+		// More than one save should hold: these go first, at the old position, where deleting them again is harmless.
+		at, err := s.deps.Index.Position(ctx, save.Partition)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.deps.Index.Save(ctx, save.Partition, at, nil, keys); err != nil {
+			return nil, err
+		}
+		runs = runs[slices.Index(runs, keys[len(keys)-1].RunID):]
 	}
-	return deletes, nil
+	return save.Deletes, nil
 }

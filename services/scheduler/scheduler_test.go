@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/continuo-dev/continuo/internal/adapter/memory"
+	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/pkg/events"
 	"github.com/continuo-dev/continuo/services/scheduler/matcher"
@@ -142,11 +145,58 @@ func TestAnEndedRunLeavesNothing(t *testing.T) {
 		if b := l.s.Backlog(); len(b) != 0 {
 			t.Errorf("backlog %+v", b)
 		}
-		keys, err := l.store.DueIndex().OfRun(l.t.Context(), 0, runOf(1), 100)
+		keys, err := l.store.DueIndex().OfRuns(l.t.Context(), 0, []events.RunID{runOf(1)}, 100)
 		if err != nil || len(keys) != 0 {
 			t.Errorf("the index still has %v (%v)", keys, err)
 		}
 	})
+}
+
+// savesOf counts what one save deletes at most.
+type savesOf struct {
+	dueindex.Index
+	saves, most int
+}
+
+func (i *savesOf) Save(ctx context.Context, p events.Partition, next events.Seq, puts []dueindex.Item, deletes []dueindex.Key) error {
+	i.saves++
+	i.most = max(i.most, len(deletes))
+	return i.Index.Save(ctx, p, next, puts, deletes)
+}
+
+// TestManyRowsOfEndedRunsGoInSeveralSaves ends runs that have more rows than a save should hold, one of them alone.
+func TestManyRowsOfEndedRunsGoInSeveralSaves(t *testing.T) {
+	t.Parallel()
+	store := memory.New(memory.Options{Partitions: 1})
+	defer store.Close()
+	index := &savesOf{Index: store.DueIndex()}
+	var rows []dueindex.Item
+	var ended []events.RunID
+	for run, n := range []int{maxRowsOfRuns - 1, 0, maxRowsOfRuns + 2, 1, 3} {
+		id := events.MakeRunID(1, [10]byte{9: byte(run)})
+		for step := range n {
+			rows = append(rows, dueindex.Item{Key: dueindex.Key{Kind: dueindex.KindTask, RunID: id, Timer: events.TimerID{Step: events.Step(step)}}})
+		}
+		ended = append(ended, id)
+	}
+	open := rows[len(rows)-3:] // the last run goes on
+	if err := store.DueIndex().Save(t.Context(), 0, 5, rows, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := New(Deps{Index: index, Log: store.Journal()}, Options{})
+	if err := s.keep(t.Context(), []Save{{Partition: 0, Next: 9, Deletes: []dueindex.Key{open[0].Key}, Ended: ended[:4]}}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := index.Due(t.Context(), 0, dueindex.KindTask, dueindex.Item{}, 1, 10)
+	if err != nil || len(left) != 2 || left[0].Key != open[1].Key || left[1].Key != open[2].Key {
+		t.Errorf("the index has %v (%v), want %v", left, err, open[1:])
+	}
+	if index.saves != 3 || index.most > maxRowsOfRuns {
+		t.Errorf("%d saves of up to %d rows, want 3 of up to %d", index.saves, index.most, maxRowsOfRuns)
+	}
+	if next, err := index.Position(t.Context(), 0); err != nil || next != 9 {
+		t.Errorf("the position is %d (%v), want 9", next, err)
+	}
 }
 
 func TestScheduleToStartEndsWithTheDelivery(t *testing.T) {

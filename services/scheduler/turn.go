@@ -47,7 +47,7 @@ type Save struct {
 	Next      events.Seq
 	Puts      []dueindex.Item
 	Deletes   []dueindex.Key
-	// Ended are runs whose rows are all to be deleted.
+	// Ended are runs whose rows are all to be deleted, in ascending order.
 	Ended []events.RunID
 }
 

@@ -150,7 +150,7 @@ func (t *truth) read(s *pebble.Store, blobs string, say func(what, said string))
 		tell("row of "+run.id.String(), state, err)
 		newest, _, err := s.RunStore().Newest(ctx, run.partition, run.namespace, run.workflowID)
 		tell("newest of "+string(run.workflowID), newest, err)
-		keys, err := s.DueIndex().OfRun(ctx, run.partition, run.id, 1000)
+		keys, err := s.DueIndex().OfRuns(ctx, run.partition, []events.RunID{run.id}, 1000)
 		tell("due of "+run.id.String(), keys, err)
 	}
 	store, err := files.Open(blobs)

@@ -122,19 +122,21 @@ func (d duePort) Get(_ context.Context, p events.Partition, key dueindex.Key) (i
 	return byRun.values[i], true, nil
 }
 
-func (d duePort) OfRun(_ context.Context, p events.Partition, run events.RunID, limit int) ([]dueindex.Key, error) {
+func (d duePort) OfRuns(_ context.Context, p events.Partition, runs []events.RunID, limit int) ([]dueindex.Key, error) {
 	if err := d.lock(); err != nil {
 		return nil, err
 	}
 	defer d.unlock()
 	var found []dueindex.Key
 	byRun := &d.disk.due.byRun[p]
-	i, _ := byRun.from(dueindex.Item{Key: dueindex.Key{RunID: run}})
-	for _, item := range byRun.values[i:] {
-		if item.Key.RunID != run || len(found) >= limit {
-			break
+	for _, run := range runs {
+		i, _ := byRun.from(dueindex.Item{Key: dueindex.Key{RunID: run}})
+		for _, item := range byRun.values[i:] {
+			if item.Key.RunID != run || len(found) >= limit {
+				break
+			}
+			found = append(found, item.Key)
 		}
-		found = append(found, item.Key)
 	}
 	return found, nil
 }

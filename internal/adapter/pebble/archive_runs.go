@@ -18,29 +18,27 @@ func (a archivePort) Runs(ctx context.Context, p events.Partition, above events.
 	}
 	defer a.committer.rows.RUnlock()
 	lower := prefix(famHistory, p)
-	it, err := a.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
-	if err != nil {
-		return nil, readError(lower, err)
-	}
 	begin := lower
 	if !above.IsZero() {
 		begin = after(runKey(famHistory, p, above))
 	}
-	for ok := it.SeekGE(begin); ok && len(runs) < limit && ctx.Err() == nil; {
-		row, err := it.ValueAndErr()
-		if err == nil {
-			_, err = readHistoryRow(it.Key(), row)
+	err = iterate(a.db, lower, after(lower), func(it *pebble.Iterator) error {
+		for ok := it.SeekGE(begin); ok && len(runs) < limit && ctx.Err() == nil; {
+			row, err := it.ValueAndErr()
+			if err == nil {
+				_, err = readHistoryRow(it.Key(), row)
+			}
+			if err != nil {
+				return err
+			}
+			run, _, _ := historyOf(it.Key())
+			runs = append(runs, run)
+			ok = it.SeekGE(after(runKey(famHistory, p, run)))
 		}
-		if err != nil {
-			_ = it.Close() // the error at hand is the one to tell
-			return nil, err
-		}
-		run, _, _ := historyOf(it.Key())
-		runs = append(runs, run)
-		ok = it.SeekGE(after(runKey(famHistory, p, run)))
-	}
-	if err := it.Close(); err != nil {
-		return nil, readError(lower, err)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return runs, ctx.Err()
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/continuo-dev/continuo/internal/dueindex"
 	"github.com/continuo-dev/continuo/internal/journal"
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -140,4 +142,68 @@ func BenchmarkFollow(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDueIndex works off 100,000 items, each of a run of its own, that the memtables do not have any more, in the order of
+// runs and so many a save: it looks up what ended runs have, and deletes it.
+func BenchmarkDueIndex(b *testing.B) {
+	const items = 100_000
+	for _, perSave := range []int{1, 2, 4, 16, 500} {
+		b.Run(fmt.Sprintf("deletes=%d", perSave), func(b *testing.B) {
+			var looking, saving time.Duration
+			for range b.N {
+				b.StopTimer()
+				s := backlog(b, items)
+				index, runs := s.DueIndex(), make([]events.RunID, 0, perSave)
+				b.StartTimer()
+				for n := 0; n < items; {
+					runs = runs[:0]
+					for ; n < items && len(runs) < perSave; n++ {
+						runs = append(runs, runID(n))
+					}
+					begun := time.Now()
+					keys, err := index.OfRuns(b.Context(), 0, runs, len(runs)+1)
+					if err != nil || len(keys) != len(runs) {
+						b.Fatalf("%d runs have %d items (%v)", len(runs), len(keys), err)
+					}
+					found := time.Now()
+					if err := index.Save(b.Context(), 0, events.Seq(n), nil, keys); err != nil {
+						b.Fatal(err)
+					}
+					looking += found.Sub(begun)
+					saving += time.Since(found)
+				}
+				b.StopTimer()
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(looking.Nanoseconds())/float64(b.N*items), "ns/run-found")
+			b.ReportMetric(float64(saving.Nanoseconds())/float64(b.N*items), "ns/item-deleted")
+		})
+	}
+}
+
+// backlog returns a store with so many tasks, one a run, in its tables only.
+func backlog(b *testing.B, items int) *Store {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{Partitions: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for n := 0; n < items; {
+		var puts []dueindex.Item
+		for ; n < items && len(puts) < 1000; n++ {
+			puts = append(puts, dueindex.Item{
+				Key: dueindex.Key{Kind: dueindex.KindTask, RunID: runID(n), Timer: events.TimerID{Step: 1}}, Due: events.Time(n), Body: make([]byte, 150),
+			})
+		}
+		if err := s.DueIndex().Save(b.Context(), 0, events.Seq(n), puts, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	return s
 }

@@ -24,7 +24,7 @@ import (
 )
 
 func runID(n int) events.RunID {
-	return events.MakeRunID(1_700_000_000_000, [10]byte{8: byte(n >> 8), 9: byte(n)})
+	return events.MakeRunID(1_700_000_000_000, [10]byte{7: byte(n >> 16), 8: byte(n >> 8), 9: byte(n)})
 }
 
 // filled makes a store with something of everything and returns its directory.

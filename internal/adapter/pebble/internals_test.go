@@ -389,6 +389,30 @@ func TestKeysSortAsTheirMeaning(t *testing.T) {
 	})
 }
 
+// TestSaveNamesTheDamagedRow damages one row by run and saves with it alone and among others, which are read in other ways.
+func TestSaveNamesTheDamagedRow(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), Options{Partitions: 1})
+	key := func(n int) dueindex.Key { return dueindex.Key{Kind: dueindex.KindTask, RunID: runID(n)} }
+	item := dueindex.Item{Key: key(1), Due: 5, Body: []byte("body")}
+	must(t, s.DueIndex().Save(context.Background(), 0, 7, []dueindex.Item{item}, nil))
+	row := byRunKey(0, item.Key)
+	must(t, s.db.Set(row, []byte("bad"), nil))
+	for name, err := range map[string]error{
+		"deleted alone":  s.DueIndex().Save(context.Background(), 0, 8, nil, []dueindex.Key{item.Key}),
+		"put alone":      s.DueIndex().Save(context.Background(), 0, 8, []dueindex.Item{item}, nil),
+		"among others":   s.DueIndex().Save(context.Background(), 0, 8, nil, []dueindex.Key{key(0), key(2), item.Key, key(3)}),
+		"put among them": s.DueIndex().Save(context.Background(), 0, 8, []dueindex.Item{item}, []dueindex.Key{key(0), key(2), key(3)}),
+	} {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), describeKey(row)) {
+			t.Errorf("%s: %v, want the row %s", name, err, describeKey(row))
+		}
+	}
+	if next, err := s.DueIndex().Position(context.Background(), 0); err != nil || next != 7 {
+		t.Errorf("the position is %d (%v), want 7: a save that failed wrote something", next, err)
+	}
+}
+
 func TestAfter(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{{"a", "b"}, {"a\xff", "b"}, {"ab", "ac"}, {"a\x00\xff\xff", "a\x01"}} {

@@ -77,7 +77,7 @@ var (
 
 // prefix begins the keys of a family in a partition.
 func prefix(family byte, p events.Partition) []byte {
-	return binary.BigEndian.AppendUint16(append(make([]byte, 0, 40), family), uint16(p))
+	return binary.BigEndian.AppendUint16(append(make([]byte, 0, 48), family), uint16(p))
 }
 
 // after returns the end of the keys that begin with prefix. No family is 0xff.

@@ -104,47 +104,50 @@ func readBounds(db pebble.Reader, p events.Partition) (first, last events.Seq, e
 		}
 	}
 	lower := prefix(famEvent, p)
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
-	if err != nil {
-		return 0, 0, readError(lower, err)
-	}
 	last = first - 1
-	ok := true
-	if it.Last() {
-		var seq events.Seq
-		if seq, ok = seqOf(it.Key()); seq > last {
-			last = seq
+	err = iterate(db, lower, after(lower), func(it *pebble.Iterator) error {
+		if !it.Last() {
+			return nil
 		}
-		key = append([]byte(nil), it.Key()...)
-	}
-	if err := it.Close(); err != nil {
-		return 0, 0, readError(lower, err)
-	}
-	if !ok {
-		return 0, 0, damaged(key, "the key is not that of a record")
+		seq, ok := seqOf(it.Key())
+		if !ok {
+			return damaged(it.Key(), "the key is not that of a record")
+		}
+		last = max(last, seq)
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
 	}
 	return first, last, nil
 }
 
 // scan calls row for the keys from lower to before upper until it returns false. Key and value are valid during the call.
 func scan(db pebble.Reader, lower, upper []byte, row func(key, value []byte) (bool, error)) error {
+	return iterate(db, lower, upper, func(it *pebble.Iterator) error {
+		for it.First(); it.Valid(); it.Next() {
+			value, err := it.ValueAndErr()
+			if err != nil {
+				return readError(lower, err)
+			}
+			if more, err := row(it.Key(), value); err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// iterate lets use read the keys from lower to before upper with an iterator of its own. What the iterator met on the way is an
+// error even if use does not say so.
+func iterate(db pebble.Reader, lower, upper []byte, use func(*pebble.Iterator) error) error {
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return readError(lower, err)
 	}
-	for it.First(); it.Valid(); it.Next() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			break // Close returns it
-		}
-		more, err := row(it.Key(), value)
-		if err != nil {
-			_ = it.Close() // its error would hide the cause
-			return err
-		}
-		if !more {
-			break
-		}
+	if err := use(it); err != nil {
+		_ = it.Close() // its error would hide the cause
+		return err
 	}
 	if err := it.Close(); err != nil {
 		return readError(lower, err)

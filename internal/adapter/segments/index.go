@@ -89,8 +89,15 @@ func (x indexPort) Save(ctx context.Context, p events.Partition, next events.Seq
 			return err
 		}
 	}
+	last := make(map[dueindex.Key]int, len(puts))
+	for i := range puts {
+		last[puts[i].Key] = i
+	}
 	for i := range puts {
 		item := &puts[i]
+		if last[item.Key] != i {
+			continue
+		}
 		if err := drop(item.Key); err != nil {
 			return err
 		}
@@ -164,26 +171,28 @@ func (x indexPort) Get(ctx context.Context, p events.Partition, key dueindex.Key
 	return item, true, nil
 }
 
-func (x indexPort) OfRun(ctx context.Context, p events.Partition, run events.RunID, limit int) (keys []dueindex.Key, err error) {
+func (x indexPort) OfRuns(ctx context.Context, p events.Partition, runs []events.RunID, limit int) (keys []dueindex.Key, err error) {
 	o, err := x.begun(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer o.mu.Unlock()
-	if limit <= 0 {
-		return nil, nil
-	}
-	lower := runKey(letterItem, run)
-	err = o.scan(ctx, lower, after(lower), func(key, _ []byte) (bool, error) {
-		d := decoder{b: key[1:]}
-		k := dueindex.Key{RunID: d.run()}
-		k.Kind = dueindex.Kind(d.fixed(1))
-		d.itemOf(&k)
-		keys = append(keys, k)
-		return len(keys) < limit, d.end(key)
-	})
-	if err != nil {
-		return nil, err
+	for _, run := range runs {
+		if len(keys) >= limit {
+			break
+		}
+		lower := runKey(letterItem, run)
+		err = o.scan(ctx, lower, after(lower), func(key, _ []byte) (bool, error) {
+			d := decoder{b: key[1:]}
+			k := dueindex.Key{RunID: d.run()}
+			k.Kind = dueindex.Kind(d.fixed(1))
+			d.itemOf(&k)
+			keys = append(keys, k)
+			return len(keys) < limit, d.end(key)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return keys, nil
 }

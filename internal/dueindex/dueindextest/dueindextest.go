@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,8 +37,11 @@ func Test(t *testing.T, open func(t *testing.T) Fixture) {
 		{"DueInOrder", testDueInOrder},
 		{"DuePages", testDuePages},
 		{"KindsAndPartitionsAreApart", testApart},
-		{"OfRun", testOfRun},
+		{"OfRuns", testOfRuns},
+		{"OfRunsAtTheLimit", testOfRunsLimit},
 		{"PutAndDeleteInOneSave", testPutAndDelete},
+		{"OneKeyTwiceInOneSave", testTwice},
+		{"ManySavesInAnyOrder", testManySaves},
 		{"CallersBuffersAreTheirOwn", testBuffers},
 		{"CrashKeepsWhatWasSynced", testCrash},
 		{"CrashNeverMixesASave", testCrashNeverMixes},
@@ -125,11 +130,7 @@ func testEmpty(t *testing.T, f Fixture) {
 	}
 	wantDue(t, i, 0, dueindex.KindTask, dueindex.Item{}, forever, 10)
 	wantItem(t, i, 0, task(1, 1, 0).Key, nil)
-	keys, err := i.OfRun(context.Background(), 0, runID(1), 10)
-	check(t, err)
-	if len(keys) != 0 {
-		t.Fatalf("keys in an empty index: %v", keys)
-	}
+	wantOfRuns(t, i, 0, []int{1, 2}, 10)
 	save(t, i, 0, 5, nil, task(1, 1, 0).Key) // deleting what is not there is harmless
 	save(t, i, 0, 7, nil)
 }
@@ -216,35 +217,77 @@ func testApart(t *testing.T, f Fixture) {
 	}
 }
 
-func testOfRun(t *testing.T, f Fixture) {
-	i := f.Index
-	mine := []dueindex.Item{task(2, 1, 5), task(2, 9, 1), activation(2, 3), timer(2, events.TimerID{Kind: events.TimerSleep, Step: 4}, 99)}
-	save(t, i, 0, 1, append([]dueindex.Item{task(1, 1, 0), task(3, 1, 0)}, mine...))
-	keys, err := i.OfRun(context.Background(), 0, runID(2), 10)
+func runIDs(runs []int) []events.RunID {
+	ids := make([]events.RunID, len(runs))
+	for n, run := range runs {
+		ids[n] = runID(run)
+	}
+	return ids
+}
+
+// wantOfRuns wants the items of runs, which come run by run; in which order those of one run come is not promised.
+func wantOfRuns(t *testing.T, i dueindex.Index, p events.Partition, runs []int, limit int, want ...dueindex.Item) {
+	t.Helper()
+	keys, err := i.OfRuns(context.Background(), p, runIDs(runs), limit)
 	check(t, err)
+	if !slices.IsSortedFunc(keys, func(a, b dueindex.Key) int { return bytes.Compare(a.RunID[:], b.RunID[:]) }) {
+		t.Fatalf("not run by run: %v", keys)
+	}
 	got := map[dueindex.Key]bool{}
-	for _, k := range keys {
-		got[k] = true
+	for _, key := range keys {
+		got[key] = true
 	}
-	if len(keys) != len(mine) {
-		t.Fatalf("keys of a run: %v", keys)
+	if len(got) != len(keys) || len(keys) != len(want) {
+		t.Fatalf("%d keys, of these %d different, want %d: %v", len(keys), len(got), len(want), keys)
 	}
-	for _, item := range mine {
-		if !got[item.Key] {
-			t.Fatalf("%v is missing in %v", item.Key, keys)
+	for n := range want {
+		if !got[want[n].Key] {
+			t.Fatalf("%v is missing in %v", want[n].Key, keys)
 		}
 	}
-	keys, err = i.OfRun(context.Background(), 0, runID(2), 3)
-	check(t, err)
-	if len(keys) != 3 {
-		t.Fatalf("limit 3 gave %d keys", len(keys))
+}
+
+func testOfRuns(t *testing.T, f Fixture) {
+	i := f.Index
+	one, three, six := task(1, 1, 0), task(3, 1, 0), task(6, 1, 0)
+	two := []dueindex.Item{task(2, 1, 5), task(2, 9, 1), activation(2, 3), timer(2, events.TimerID{Kind: events.TimerSleep, Step: 4}, 99)}
+	save(t, i, 0, 1, append([]dueindex.Item{six, one, three}, two...))
+	save(t, i, 1, 1, []dueindex.Item{task(2, 7, 5), task(4, 1, 0)})
+	wantOfRuns(t, i, 0, nil, 10)
+	wantOfRuns(t, i, 0, []int{2}, 10, two...)
+	wantOfRuns(t, i, 0, []int{0, 4, 5, 7}, 10)
+	wantOfRuns(t, i, 0, []int{0, 2, 3, 4, 5, 6, 7}, 10, append(two, three, six)...)
+	wantOfRuns(t, i, 1, []int{1, 2, 3, 4}, 10, task(2, 7, 0), task(4, 1, 0))
+	save(t, i, 0, 2, nil, two[0].Key, two[1].Key, three.Key)
+	wantOfRuns(t, i, 0, []int{1, 2, 3, 6}, 10, one, two[2], two[3], six)
+}
+
+// testOfRunsLimit deletes what runs have as far as the limit lets see it, beginning again with the run of the last key.
+func testOfRunsLimit(t *testing.T, f Fixture) {
+	i := f.Index
+	var items []dueindex.Item
+	for run := range 5 {
+		for step := range events.Step(run * 2) { // 0, 2, 4, 6 and 8 items
+			items = append(items, task(run, step, events.Time(step)))
+		}
 	}
-	save(t, i, 0, 2, nil, keys...)
-	keys, err = i.OfRun(context.Background(), 0, runID(2), 10)
+	save(t, i, 0, 1, items)
+	runs := runIDs([]int{0, 1, 2, 3, 4})
+	keys, err := i.OfRuns(context.Background(), 0, runs, 0)
 	check(t, err)
-	if len(keys) != 1 {
-		t.Fatalf("keys left: %v", keys)
+	same(t, "keys with limit 0", keys, []dueindex.Key(nil))
+	var sizes []int
+	for next := events.Seq(2); len(keys) == 6 || next == 2; next++ {
+		keys, err = i.OfRuns(context.Background(), 0, runs, 6)
+		check(t, err)
+		sizes = append(sizes, len(keys))
+		save(t, i, 0, next, nil, keys...)
+		if len(keys) > 0 {
+			runs = runs[slices.Index(runs, keys[len(keys)-1].RunID):]
+		}
 	}
+	same(t, "keys found at a time", sizes, []int{6, 6, 6, 2})
+	wantDue(t, i, 0, dueindex.KindTask, dueindex.Item{}, forever, 10)
 }
 
 func testPutAndDelete(t *testing.T, f Fixture) {
@@ -253,6 +296,86 @@ func testPutAndDelete(t *testing.T, f Fixture) {
 	save(t, i, 0, 1, []dueindex.Item{a})
 	save(t, i, 0, 2, []dueindex.Item{b}, a.Key)
 	wantDue(t, i, 0, dueindex.KindTask, dueindex.Item{}, forever, 10, b)
+}
+
+// testTwice has the same key more than once in a save: few keys and many, which an adapter may read in other ways.
+func testTwice(t *testing.T, f Fixture) {
+	i := f.Index
+	var others []dueindex.Item
+	next := events.Seq(0)
+	for _, more := range []int{0, 20} {
+		for n := range more {
+			others = append(others, task(9, events.Step(n), 1000))
+		}
+		with := func(items ...dueindex.Item) []dueindex.Item { return append(items, others...) }
+		a, moved := task(1, 1, 10), task(1, 1, 20)
+		moved.Body = []byte("moved")
+		wants := func(items ...dueindex.Item) {
+			t.Helper()
+			wantDue(t, i, 0, dueindex.KindTask, dueindex.Item{}, 999, 10, items...)
+			wantOfRuns(t, i, 0, []int{1}, 10, items...)
+		}
+		next += 10
+		save(t, i, 0, next, with(moved, a), a.Key) // of what was not there
+		wants(a)
+		save(t, i, 0, next+1, with(a), a.Key)
+		wants(a)
+		save(t, i, 0, next+2, with(moved), a.Key, a.Key)
+		wants(moved)
+		save(t, i, 0, next+3, with(a, moved))
+		wants(moved)
+		save(t, i, 0, next+4, with(), a.Key, task(2, 1, 0).Key, a.Key)
+		wants()
+	}
+}
+
+// testManySaves changes random items and compares with a map: put, moved, put again, deleted, there or not, in any order.
+func testManySaves(t *testing.T, f Fixture) {
+	i := f.Index
+	random := rand.New(rand.NewPCG(1, 2))
+	one := func() dueindex.Item {
+		run, due := random.IntN(12), events.Time(random.IntN(5))
+		switch random.IntN(3) {
+		case 0:
+			return activation(run, due)
+		case 1:
+			return task(run, events.Step(random.IntN(4)), due)
+		default:
+			return timer(run, events.TimerID{Kind: events.TimerSleep, Step: events.Step(random.IntN(300))}, due)
+		}
+	}
+	there := map[dueindex.Key]dueindex.Item{}
+	for n := range 40 {
+		var puts []dueindex.Item
+		var deletes []dueindex.Key
+		for range random.IntN(30) {
+			key := one().Key
+			deletes = append(deletes, key)
+			delete(there, key)
+		}
+		for range random.IntN(30) {
+			item := one()
+			item.Body = fmt.Appendf(nil, "%d, %d", n, len(puts))
+			puts = append(puts, item)
+			there[item.Key] = item
+		}
+		save(t, i, 0, events.Seq(n+1), puts, deletes...)
+		var all []dueindex.Item
+		for _, kind := range []dueindex.Kind{dueindex.KindTask, dueindex.KindActivation, dueindex.KindTimer} {
+			items, err := i.Due(context.Background(), 0, kind, dueindex.Item{}, forever, 10_000)
+			check(t, err)
+			all = append(all, items...)
+		}
+		found := map[dueindex.Key]dueindex.Item{}
+		for _, item := range all {
+			found[item.Key] = item
+		}
+		if len(all) != len(found) {
+			t.Fatalf("%d items of %d keys: some are at two times", len(all), len(found))
+		}
+		same(t, "items", found, there)
+		wantOfRuns(t, i, 0, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, 10_000, all...)
+	}
 }
 
 func testBuffers(t *testing.T, f Fixture) {
