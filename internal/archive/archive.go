@@ -29,6 +29,13 @@ type Archive interface {
 	Forget(ctx context.Context, p events.Partition, run events.RunID) error
 }
 
+// Finder is what an archive adds that finds a record by its place in the log sooner than by its number in a history.
+type Finder interface {
+	// Record returns the record of a run at a place in the log, nil when there is none of that run. It sees every record that the
+	// journal has shown to a reader. What was forgotten may be found until the log is trimmed.
+	Record(ctx context.Context, p events.Partition, run events.RunID, at events.Seq) (*events.Record, error)
+}
+
 // Lister is what an archive adds that can say which runs it has. Without it a read model that is built anew has only the
 // runs that the untrimmed log still mentions.
 type Lister interface {

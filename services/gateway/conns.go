@@ -38,6 +38,7 @@ type conn struct {
 type given struct {
 	open      *events.OpenActivation
 	partition events.Partition
+	from      events.Seq // the position of the record that opened it
 }
 
 func (g *Gateway) newConn(worker sessions.Worker) *conn {

@@ -25,6 +25,32 @@ func (g *Gateway) stretch(
 	return g.deps.Archive.History(ctx, p, run, from, to, limit)
 }
 
+// replayed is stretch for an activation. What its worker has to be given of a run that has waited is in the record that opened it,
+// often, or at least the end of it.
+func (g *Gateway) replayed(
+	ctx context.Context, given given, from, to events.EventNumber, limit int,
+) (records []*events.Record, next events.EventNumber, err error) {
+	p, run := given.partition, given.open.RunID
+	if records, ok := g.recent.history(run, from, to); ok {
+		return records, 0, nil
+	}
+	if finder, ok := g.deps.Archive.(archive.Finder); ok && given.open.Activation.Base == 0 {
+		opener, err := finder.Record(ctx, p, run, given.from)
+		if err != nil {
+			return nil, 0, err
+		}
+		if opener != nil && opener.First <= from && opener.Last() >= to {
+			g.recent.found(opener)
+			return []*events.Record{opener}, 0, nil
+		}
+	}
+	records, next, err = g.deps.Archive.History(ctx, p, run, from, to, limit)
+	if err == nil && next == 0 && len(records) > 0 {
+		g.recent.found(records[len(records)-1])
+	}
+	return records, next, err
+}
+
 // eventAt reads one event of a run and the record it is in.
 func (g *Gateway) eventAt(ctx context.Context, p events.Partition, run events.RunID, number events.EventNumber) (events.Event, *events.Record, error) {
 	records, _, err := g.stretch(ctx, p, run, number, number, 1)

@@ -18,7 +18,7 @@ type recent struct {
 	bytes int
 }
 
-// recentRun is a stretch of a run's records without gaps, up to the newest that the tail has shown.
+// recentRun is a stretch of a run's records without gaps.
 type recentRun struct {
 	id      events.RunID
 	records []*events.Record
@@ -33,12 +33,28 @@ func (c *recent) note(r *events.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	run := c.runs[r.RunID]
-	if events.EndsRun(r.Events[len(r.Events)-1]) {
-		if run != nil {
-			c.end(run)
-		}
-		return
+	ends := events.EndsRun(r.Events[len(r.Events)-1])
+	if run != nil && (ends || r.First != run.records[len(run.records)-1].Last()+1) {
+		c.end(run)
+		run = nil
 	}
+	if !ends {
+		c.keep(run, r)
+	}
+}
+
+// found keeps a record that an activation was given from the store, if nothing is kept of its run: what is given next to a worker
+// that has it begins within it, and a run that has waited for long would be read again for each of its activations.
+func (c *recent) found(r *events.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs[r.RunID] == nil {
+		c.keep(nil, r)
+	}
+}
+
+// keep adds a record to what is kept of its run, nil for nothing.
+func (c *recent) keep(run *recentRun, r *events.Record) {
 	if run == nil {
 		run = &recentRun{id: r.RunID}
 		c.runs[r.RunID] = run

@@ -55,6 +55,11 @@ func TestRecentGivesAllOrNothing(t *testing.T) {
 					t.Fatalf("%d bytes are kept, the bound is %d", c.bytes, recentBytes)
 				}
 			},
+			"find": func(t *rapid.T) {
+				if known := all[rapid.SampledFrom(runs).Draw(t, "run")]; len(known) > 0 {
+					c.found(rapid.SampledFrom(known).Draw(t, "record"))
+				}
+			},
 			"ask": func(t *rapid.T) {
 				run := rapid.SampledFrom(runs).Draw(t, "run")
 				first := events.EventNumber(rapid.IntRange(1, 12).Draw(t, "first"))
@@ -76,6 +81,31 @@ func TestRecentGivesAllOrNothing(t *testing.T) {
 			"begin anew": func(*rapid.T) { c.reset(); clear(all); clear(ended) },
 		})
 	})
+}
+
+// What an activation was given from the store is there for the next one, which begins within it.
+func TestRecentGoesOnFromWhatWasFound(t *testing.T) {
+	t.Parallel()
+	var c recent
+	c.reset()
+	run := events.RunID{1}
+	opener := record(run, 1, events.RunStarted{}, events.ActivationScheduled{})
+	c.found(opener)
+	c.note(record(run, 3, events.ProgressMade{}, events.TaskCompleted{}))
+	if found, ok := c.history(run, 2, 4); !ok || len(found) != 2 || found[0].First != 1 {
+		t.Fatalf("the activation after one that was read is not given from memory: %v", found)
+	}
+	c.note(record(run, 9, events.TaskCompleted{}))
+	if _, ok := c.history(run, 2, 9); ok {
+		t.Fatal("a history with a gap was given")
+	}
+	if _, ok := c.history(run, 9, 9); !ok {
+		t.Fatal("the newest record is gone because there is a gap before it")
+	}
+	c.found(opener)
+	if _, ok := c.history(run, 9, 9); !ok {
+		t.Fatal("an old record took the place of the newest")
+	}
 }
 
 func TestRecentForgetsTheOldest(t *testing.T) {

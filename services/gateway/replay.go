@@ -41,7 +41,7 @@ func (g *Gateway) replayFrames(ctx context.Context, given given, from, to events
 		from, b.bytes = begin, 0
 	}
 	for from != 0 && from <= to {
-		records, after, err := g.stretch(ctx, given.partition, open.RunID, from, to, limit)
+		records, after, err := g.replayed(ctx, given, from, to, limit)
 		if err != nil {
 			return nil, 0, fmt.Errorf("read the replay of run %s: %w", open.RunID, err)
 		}

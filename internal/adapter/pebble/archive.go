@@ -13,6 +13,8 @@ import (
 
 type archivePort struct{ *Store }
 
+var _ archive.Finder = archivePort{}
+
 // Archive returns the archive: an index of the log, which keeps the records of a run until they are forgotten.
 func (s *Store) Archive() archive.Archive { return archivePort{s} }
 
@@ -93,32 +95,53 @@ func readHistoryRow(key, value []byte) (place, error) {
 	return place{seq: seq, first: first, last: first + count - 1}, err
 }
 
-// recordAt reads a record of a history, from memory if it is recent.
+// recordAt reads a record of a history.
 func (a archivePort) recordAt(view pebble.Reader, p events.Partition, run events.RunID, at place) (tailRecord, error) {
+	found, ok, err := a.logged(view, p, at.seq)
+	switch key := seqKey(famEvent, p, at.seq); {
+	case err != nil:
+		return tailRecord{}, err
+	case !ok:
+		return tailRecord{}, damaged(key, "the record is missing although the history index names it")
+	case found.record.RunID != run || found.record.First != at.first || found.record.Last() != at.last:
+		return tailRecord{}, damaged(key, "the record is not the one that the history index names")
+	}
+	return found, nil
+}
+
+// Record needs one row, which lies among others of its time; a history needs the row of its index, too.
+func (a archivePort) Record(_ context.Context, p events.Partition, run events.RunID, at events.Seq) (*events.Record, error) {
+	if err := a.usable(); err != nil {
+		return nil, err
+	}
+	defer a.committer.rows.RUnlock()
+	found, ok, err := a.logged(a.db, p, at)
+	if err != nil || !ok || found.record.RunID != run {
+		return nil, err
+	}
+	return found.record, nil
+}
+
+// logged reads a record of the log, from memory if it is recent; ok is false if it is not there.
+func (a archivePort) logged(view pebble.Reader, p events.Partition, seq events.Seq) (found tailRecord, ok bool, err error) {
 	part := a.parts[p]
 	part.mu.Lock()
-	recent := part.fromTail(at.seq, 1)
+	recent := part.fromTail(seq, 1)
 	part.mu.Unlock()
 	if len(recent) == 1 {
-		return recent[0], nil
+		return recent[0], true, nil
 	}
-	key := seqKey(famEvent, p, at.seq)
+	key := seqKey(famEvent, p, seq)
 	value, closer, err := view.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return tailRecord{}, damaged(key, "the record is missing although the history index names it")
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return found, false, nil
+	case err != nil:
+		return found, false, readError(key, err)
 	}
-	if err != nil {
-		return tailRecord{}, readError(key, err)
-	}
-	record, err := readRecord(p, at.seq, value)
-	size := len(value)
-	if closeErr := closer.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && (record.RunID != run || record.First != at.first || record.Last() != at.last) {
-		err = damaged(key, "the record is not the one that the history index names")
-	}
-	return tailRecord{record: record, size: size}, err
+	found.size = len(value)
+	found.record, err = readRecord(p, seq, value)
+	return found, err == nil, errors.Join(err, closer.Close())
 }
 
 // Append does nothing: a commit has indexed the records, and a trim keeps them.

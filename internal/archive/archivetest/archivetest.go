@@ -47,6 +47,7 @@ func Test(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ForgetAfterTrim", func(t *testing.T, f Fixture) { testForget(t, f, true) }},
 		{"ForgetBeforeTrimLeavesTheLogWhole", func(t *testing.T, f Fixture) { testForget(t, f, false) }},
 		{"RunGoesOnAfterTrim", testRunGoesOn},
+		{"RecordsAreFoundByTheirPlace", testFind},
 		{"RunsAreListed", testRuns},
 		{"CrashKeepsHistories", testCrash},
 	} {
@@ -244,6 +245,34 @@ func testForget(t *testing.T, f Fixture, trim bool) {
 		f.Trim(t, 0)
 		wantUnknown(t, f, a)
 		same(t, history(t, f, b, 1, 0, 1<<20), b.records)
+	}
+}
+
+func testFind(t *testing.T, f Fixture) {
+	finder, ok := f.Archive.(archive.Finder)
+	if !ok {
+		t.Skip("not promised by this adapter: records are found by their number in a history")
+	}
+	a, b := newRun(1, 1), newRun(1, 2)
+	all := []*events.Record{a.record(2), b.record(1), a.record(0), a.record(1), b.record(2)}
+	f.Log(t, 1, all)
+	find := func(run events.RunID, at events.Seq) []*events.Record {
+		found, err := finder.Record(context.Background(), 1, run, at)
+		check(t, err)
+		if found == nil {
+			return nil
+		}
+		return []*events.Record{found}
+	}
+	for range 2 {
+		for _, r := range all {
+			same(t, find(r.RunID, r.Seq), []*events.Record{r})
+		}
+		same(t, find(b.id, all[0].Seq), nil)
+		same(t, find(a.id, all[len(all)-1].Seq+1), nil)
+		same(t, find(a.id, 0), nil)
+		archiveAll(t, f, 1, all) // and once more when the log is trimmed
+		all = slices.DeleteFunc(all, func(r *events.Record) bool { return len(r.Events) == 0 })
 	}
 }
 
