@@ -21,11 +21,11 @@ const (
 	admissionLeast = 256
 	// In a flood, when more than a part in floodPart of what is answered is refused, so many are let in at a time as the engine answers
 	// in floodTarget, or in twice the time that it takes with little to do, and at least floodLeast: those who ask do not wait for
-	// their answers, and the fewer are in each other's way the quicker all are, and the work that was let in before. Fewer than
-	// floodLeast would leave the engine with nothing to do now and then.
+	// their answers, and the fewer are in each other's way the quicker all are, and the work that was let in before. With half of
+	// floodLeast the engine has nothing to do now and then; with half as many again runs are begun quicker than they end.
 	floodPart   = 3
 	floodTarget = admissionTarget / 8
-	floodLeast  = 24
+	floodLeast  = 16
 	// admissionProbe is how old the measure of an answer with little to do may be while commands are refused: then only admissionAlone
 	// are let in until no more wait, and for probeWindows windows, to see how quick an answer is.
 	admissionProbe = 10 * time.Second

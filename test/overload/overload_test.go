@@ -138,14 +138,16 @@ func overloaded(t *testing.T) (wrong []string) {
 	idle := load(t, s, plan{Rate: idleAt * capacity.AcceptedPerSecond, For: 5 * time.Second, Skip: time.Second, Tag: "idle"})
 	settle(t, s, time.Minute)
 	before := rss(t, s.Process)
+	endedBefore, began := ended(t, s), time.Now()
 	over := load(t, s, plan{Rate: overBy * starts.AcceptedPerSecond, For: *overloadFor, Skip: time.Second, Tag: "over"})
-	after := rss(t, s.Process)
+	meanwhile, wait, after := (ended(t, s)-endedBefore)/time.Since(began).Seconds(), waiting(t, s), rss(t, s.Process)
 	again, done, left := recovery(t, s, afterAt*capacity.AcceptedPerSecond)
 	fmt.Printf("overload: capacity %.0f workflows/s (%d refused), %.0f starts/s p99 %.1f ms, then %.0f workflows/s of the backlog; idle (%.0f%% of the workflows): p50 %.1f p99 %.1f ms; at %.1f x the starts for %s: accepted %.0f/s p50 %.1f p99 %.1f max %.1f ms, "+
 		"refused %d p50 %.1f p99 %.1f max %.1f ms, failed %d; generator late p99 %.1f ms; an empty server refuses as many in p99 %.1f ms; server %d -> %d MiB; "+
+		"meanwhile %.0f workflows/s end, and %.0f wait then; "+
 		"afterwards %.0f workflows/s end, %.0f are left, the read model is %.0f records behind; of new starts at %.0f%% of the capacity %.0f/s are accepted, p99 %.1f ms, %d refused\n",
 		capacity.AcceptedPerSecond, capacity.Refused, starts.AcceptedPerSecond, starts.P99, backlog, 100*idleAt, idle.P50, idle.P99, overBy, *overloadFor, over.AcceptedPerSecond, over.P50, over.P99, over.Max,
-		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, least.RefusedP99, before>>20, after>>20, done, left, metric(t, s, behindRecords), 100*afterAt, again.AcceptedPerSecond, again.P99, again.Refused)
+		over.Refused, over.RefusedP50, over.RefusedP99, over.RefusedMax, over.Failed, over.Behind, least.RefusedP99, before>>20, after>>20, meanwhile, wait, done, left, metric(t, s, behindRecords), 100*afterAt, again.AcceptedPerSecond, again.P99, again.Refused)
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
