@@ -251,7 +251,11 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, asked...)
+		if len(rows) == 0 {
+			rows = asked // as they are: when much is asked for, little is known
+		} else {
+			rows = append(rows, asked...)
+		}
 	}
 	for _, gap := range p.Gaps(rows) {
 		i := slices.IndexFunc(rows, func(r row.Run) bool { return r.RunID == gap.RunID })

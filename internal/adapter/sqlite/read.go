@@ -12,52 +12,78 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-const selectViews = "SELECT name, version, updated, value FROM views WHERE run = ? ORDER BY place"
+const (
+	viewColumns = "name, version, updated, value"
+	selectViews = "SELECT " + viewColumns + " FROM views WHERE run = ? ORDER BY place"
+)
 
 // fewRuns is how many runs of a status may be sorted for a list. More are found faster in the order of their starts.
 const fewRuns = 20_000
 
-// scanRun reads a row and how many views it has.
-func scanRun(from interface{ Scan(dest ...any) error }) (r row.Run, views int, err error) {
-	var body []byte
-	if views, err = scanSummary(from, &r, &body); err != nil {
-		return r, 0, err
-	}
-	return r, views, decodeBody(body, &r)
+// cells are where rows of runs are scanned to, one after the other.
+type cells struct {
+	id, head, body               sql.RawBytes
+	ns, workflow, of, quarantine string
+	version, status, started     int64
 }
 
-// scanSummary reads a row as lists have it, then what else was selected, and how many views the run has.
-func scanSummary(from interface{ Scan(dest ...any) error }, r *row.Run, more ...any) (views int, err error) {
-	var id, head []byte
-	err = from.Scan(append([]any{&id, &r.Namespace, &r.WorkflowID, &r.Version, &r.Type, &r.Status, &r.Started, &r.Quarantine, &head}, more...)...)
-	if err != nil {
+// summary returns where the columns of lists go.
+func (c *cells) summary() []any {
+	return []any{&c.id, &c.ns, &c.workflow, &c.version, &c.of, &c.status, &c.started, &c.quarantine, &c.head}
+}
+
+// all returns where all columns go.
+func (c *cells) all() []any { return append(c.summary(), &c.body) }
+
+// summarize makes a row as lists have it, and says how many views the run has.
+func (c *cells) summarize(r *row.Run) (views int, err error) {
+	if len(c.id) != len(r.RunID) {
+		return 0, fmt.Errorf("%w: a run id has %d bytes", readmodel.ErrDamaged, len(c.id))
+	}
+	if c.version < 0 || int64(events.Status(c.status)) != c.status {
+		return 0, fmt.Errorf("%w: a run has version %d and status %d", readmodel.ErrDamaged, c.version, c.status)
+	}
+	copy(r.RunID[:], c.id)
+	r.Namespace, r.WorkflowID, r.Type = events.Namespace(c.ns), events.WorkflowID(c.workflow), events.WorkflowType(c.of)
+	r.Version, r.Status, r.Started, r.Quarantine = events.EventNumber(c.version), events.Status(c.status), events.Time(c.started), c.quarantine
+	return decodeHead(c.head, r)
+}
+
+// fill makes a row but for its views, and says how many there are.
+func (c *cells) fill(r *row.Run) (views int, err error) {
+	if views, err = c.summarize(r); err != nil {
 		return 0, err
 	}
-	if len(id) != len(r.RunID) {
-		return 0, fmt.Errorf("%w: a run id has %d bytes", readmodel.ErrDamaged, len(id))
-	}
-	copy(r.RunID[:], id)
-	return decodeHead(head, r)
+	return views, decodeBody(c.body, r)
 }
 
-func scanViews(rows *sql.Rows, err error) (views []row.View, _ error) {
+// each calls read for row after row of a result.
+func each(rows *sql.Rows, err error, read func(from *sql.Rows) error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		v, err := scanView(rows)
-		if err != nil {
-			return nil, err
+		if err := read(rows); err != nil {
+			return err
 		}
-		views = append(views, v)
 	}
-	return views, rows.Err()
+	return rows.Err()
 }
 
-func scanView(from interface{ Scan(dest ...any) error }) (v row.View, err error) {
+func scanViews(rows *sql.Rows, err error) (views []row.View, _ error) {
+	err = each(rows, err, func(from *sql.Rows) error {
+		v, err := scanView(from)
+		views = append(views, v)
+		return err
+	})
+	return views, err
+}
+
+// scanView reads a view, then what else was selected.
+func scanView(from interface{ Scan(dest ...any) error }, more ...any) (v row.View, err error) {
 	var value []byte
-	if err := from.Scan(&v.Name, &v.Version, &v.Updated, &value); err != nil {
+	if err := from.Scan(append([]any{&v.Name, &v.Version, &v.Updated, &value}, more...)...); err != nil {
 		return v, err
 	}
 	v.Value, err = decodePayload(value)
@@ -94,9 +120,18 @@ func which(ns events.Namespace, id events.WorkflowID, run events.RunID) (where s
 func (m *Model) Run(ctx context.Context, ns events.Namespace, id events.WorkflowID, run events.RunID) (r row.Run, err error) {
 	where, args := which(ns, id, run)
 	err = m.snapshot(ctx, func(tx *sql.Tx) error {
+		var c cells
 		var views int
-		r, views, err = scanRun(tx.QueryRowContext(ctx, "SELECT "+columns+" FROM runs WHERE "+where, args...))
-		if errors.Is(err, sql.ErrNoRows) {
+		dest, found := c.all(), false
+		rows, err := tx.QueryContext(ctx, "SELECT "+columns+" FROM runs WHERE "+where, args...)
+		err = each(rows, err, func(from *sql.Rows) (err error) {
+			if err = from.Scan(dest...); err == nil {
+				found = true
+				views, err = c.fill(&r)
+			}
+			return err
+		})
+		if err == nil && !found {
 			err = readmodel.ErrNotFound
 		}
 		if err == nil && views > 0 {
@@ -116,7 +151,7 @@ func (m *Model) View(
 ) (v row.View, err error) {
 	where, args := which(ns, id, run)
 	err = m.snapshot(ctx, func(tx *sql.Tx) error {
-		query := "SELECT name, version, updated, value FROM views WHERE run = (SELECT run FROM runs WHERE " + where + ") AND name = ?"
+		query := "SELECT " + viewColumns + " FROM views WHERE run = (SELECT run FROM runs WHERE " + where + ") AND name = ?"
 		v, err = scanView(tx.QueryRowContext(ctx, query, append(args, string(name))...))
 		if errors.Is(err, sql.ErrNoRows) {
 			err = readmodel.ErrNotFound
@@ -217,18 +252,16 @@ func (m *Model) List(ctx context.Context, f readmodel.Filter, p readmodel.Page) 
 			c.add("(started, run) < (?, ?)", int64(after.Started), after.RunID[:])
 		}
 		rows, err := tx.QueryContext(ctx, "SELECT "+summary+" FROM "+table+c.where()+" ORDER BY started DESC, run DESC LIMIT ?", append(c.args, limit+1)...)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var r row.Run
-			if _, err := scanSummary(rows, &r); err != nil {
+		var cell cells
+		dest := cell.summary()
+		return each(rows, err, func(from *sql.Rows) error {
+			if err := from.Scan(dest...); err != nil {
 				return err
 			}
-			list.Runs = append(list.Runs, r)
-		}
-		return rows.Err()
+			list.Runs = append(list.Runs, row.Run{})
+			_, err := cell.summarize(&list.Runs[len(list.Runs)-1])
+			return err
+		})
 	})
 	if err != nil {
 		return readmodel.List{}, fmt.Errorf("list runs: %w", err)

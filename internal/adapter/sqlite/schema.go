@@ -16,16 +16,17 @@ import (
 // applicationID is in the header of our files ("Cont"), so that a foreign file is told apart.
 const applicationID = 0x436f6e74
 
-// schemaVersion is raised with every change of the schema or of the body's meaning. There are no migrations: a model of
-// another version is built anew from the log.
+// schemaVersion is raised with every change of what is in the file or of the body's meaning; a trigger that does the same in
+// another way is none. There are no migrations: a model of another version is built anew from the log.
 const schemaVersion = 3
 
 // checkBudget bounds the search for damage when a model is opened. The rest of a large file is searched while it is used.
 const checkBudget = time.Second
 
-// Columns are those that queries look for; the rest of a run is in its head, which lists read, and in its body. Nothing is
-// NOT NULL, because a statement that may fail keeps copies of the pages it changes. Keys of indexes end with what orders
-// lists, and workflow ids come before namespaces because they tell runs apart sooner.
+// Columns are those that queries look for; the rest of a run is in its head, which lists read, and in its body. Nothing of a
+// run is NOT NULL, because a statement that may fail keeps copies of the pages it changes, unless what it did is to stay (OR
+// FAIL): the transaction is rolled back then. Keys of indexes end with what orders lists, and workflow ids come before
+// namespaces because they tell runs apart sooner.
 const schema = `
 CREATE TABLE positions(partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE runs(
@@ -44,8 +45,9 @@ CREATE TABLE counts(
 	ns TEXT NOT NULL, type TEXT NOT NULL, status INTEGER NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY(ns, type, status)
 ) WITHOUT ROWID;
 CREATE TRIGGER runs_changed AFTER UPDATE OF type, status ON runs WHEN old.status <> new.status OR old.type <> new.type BEGIN
-	UPDATE counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;
-	INSERT INTO counts VALUES(new.ns, new.type, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+	UPDATE OR FAIL counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;
+	INSERT OR IGNORE INTO counts VALUES(new.ns, new.type, new.status, 0);
+	UPDATE OR FAIL counts SET runs = runs + 1 WHERE ns = new.ns AND type = new.type AND status = new.status;
 END;
 CREATE TRIGGER runs_removed AFTER DELETE ON runs BEGIN
 	UPDATE counts SET runs = runs - 1 WHERE ns = old.ns AND type = old.type AND status = old.status;

@@ -223,6 +223,50 @@ func TestACrashCostsNoRebuild(t *testing.T) {
 	}
 }
 
+// A row that cannot be what was written is damage, whoever meets it.
+func TestARowThatCannotBeReadIsDamage(t *testing.T) {
+	t.Parallel()
+	const run = "00000000000000000000000000000007"
+	id := events.RunID{15: 7}
+	for name, set := range map[string]string{
+		"head": "UPDATE runs SET head = x'ff'", "body": "UPDATE runs SET body = x'09'", "version": "UPDATE runs SET version = -1",
+		"status": "UPDATE runs SET status = 300", "view": "UPDATE views SET value = x'ff'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for what, read := range map[string]func(*Model) error{
+				"Rows": func(m *Model) error {
+					_, err := m.Rows(t.Context(), []events.RunID{{15: 8}, id, {15: 9}})
+					return err
+				},
+				"Run": func(m *Model) error {
+					_, err := m.Run(t.Context(), "default", "w7", id)
+					return err
+				},
+			} {
+				m := open(t, filepath.Join(t.TempDir(), "model.db"))
+				b := batch(10)
+				b.Rows[7].Views = []row.View{{Name: "v", Version: 1}}
+				if err := m.Apply(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				if err := read(m); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := m.writer.ExecContext(t.Context(), set+" WHERE run = x'"+run+"'"); err != nil {
+					t.Fatal(err)
+				}
+				if err := read(m); !errors.Is(err, readmodel.ErrDamaged) || !strings.Contains(err.Error(), id.String()) {
+					t.Errorf("%s: %v, want ErrDamaged of run %s", what, err, id)
+				}
+				if _, err := m.Positions(t.Context()); !errors.Is(err, readmodel.ErrDamaged) {
+					t.Errorf("after %s: %v, want ErrDamaged", what, err)
+				}
+			}
+		})
+	}
+}
+
 func TestOpenSaysWhatIsWrongWithTheDirectory(t *testing.T) {
 	t.Parallel()
 	_, err := Open(t.Context(), filepath.Join(t.TempDir(), "missing", "model.db"))
@@ -461,6 +505,46 @@ func TestReadingWhileTheLogIsMoved(t *testing.T) {
 	if err := errors.Join(m.Close(), Check(path)); err != nil {
 		t.Error(err)
 	}
+}
+
+// A batch that fails in the middle of a statement leaves nothing, and is written as a whole when it is tried again.
+func TestABatchThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	m := open(t, filepath.Join(t.TempDir(), "model.db"))
+	first, second := batch(10), batch(10)
+	for i := range second.Rows {
+		second.Rows[i].Version, second.Rows[i].Status = 9, events.StatusFailed
+	}
+	is := func(when string, status events.Status, version events.EventNumber) {
+		t.Helper()
+		counts, err := m.Count(t.Context(), readmodel.Filter{Namespace: "default"})
+		if want := []readmodel.Count{{Type: "T", Status: status, Runs: 10}}; err != nil || !reflect.DeepEqual(counts, want) {
+			t.Errorf("%s: counts %v (%v), want %v", when, counts, err, want)
+		}
+		for _, r := range first.Rows {
+			if got, err := m.Run(t.Context(), "default", r.WorkflowID, r.RunID); err != nil || got.Version != version || got.Status != status {
+				t.Errorf("%s: %s is %s in version %d (%v)", when, r.WorkflowID, got.Status, got.Version, err)
+			}
+		}
+	}
+	if err := m.Apply(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	const fails = "CREATE TRIGGER fails BEFORE UPDATE ON counts WHEN new.runs = 4 BEGIN SELECT RAISE(FAIL, 'as the test wants'); END"
+	if _, err := m.writer.ExecContext(t.Context(), fails); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Apply(t.Context(), second); err == nil {
+		t.Fatal("a batch that cannot be counted is taken")
+	}
+	is("after the failure", events.StatusCompleted, 3)
+	if _, err := m.writer.ExecContext(t.Context(), "DROP TRIGGER fails"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Apply(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	is("after the next try", events.StatusFailed, 9)
 }
 
 // Runs that are said to begin and are there already, as after a rebuild that was stopped, are neither lost nor counted twice.

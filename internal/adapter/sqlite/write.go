@@ -54,8 +54,8 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 		{&s.deleteViews, "DELETE FROM views WHERE run = ?"},
 		{&s.count, "INSERT INTO counts VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs"},
 		{&s.position, `INSERT INTO positions VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET next = excluded.next, time = excluded.time`},
-		{&s.rows, "SELECT " + columns + " FROM runs WHERE run = ?"},
-		{&s.views, selectViews},
+		{&s.rows, "SELECT " + columns + ", place FROM " + wanted + " CROSS JOIN runs ON run = id"},
+		{&s.views, "SELECT " + viewColumns + ", wanted.place FROM " + wanted + " CROSS JOIN views ON run = id ORDER BY views.place"},
 	} {
 		stmt, err := db.PrepareContext(ctx, p.text) //nolint:sqlclosecheck // kept until close
 		if err != nil {
@@ -135,10 +135,8 @@ func (m *Model) write(ctx context.Context, tx *sql.Tx, b readmodel.Batch) error 
 	if err := w.insert(b.Rows[:begun]); err != nil {
 		return err
 	}
-	for i := range b.Rows[begun:] {
-		if err := w.update(&b.Rows[begun+i]); err != nil {
-			return err
-		}
+	if err := w.update(b.Rows[begun:]); err != nil {
+		return err
 	}
 	if err := w.views(b.Rows); err != nil {
 		return err
@@ -184,16 +182,21 @@ type kind struct {
 	status events.Status
 }
 
-// insert writes runs that are new, many at a time and in the order of their ids, which is about that of their starts:
-// what is written to the end of an index costs least.
-func (w *writing) insert(runs []row.Run) error {
+// sorted returns the runs in the order of their ids.
+func sorted(runs []row.Run) []*row.Run {
 	order := make([]*row.Run, len(runs))
 	for i := range runs {
 		order[i] = &runs[i]
 	}
 	slices.SortFunc(order, func(a, b *row.Run) int { return bytes.Compare(a.RunID[:], b.RunID[:]) })
+	return order
+}
+
+// insert writes runs that are new, many at a time and in the order of their ids, which is about that of their starts:
+// what is written to the end of an index costs least.
+func (w *writing) insert(runs []row.Run) error {
 	many, one := w.tx.StmtContext(w.ctx, w.model.stmts.insertMany), w.tx.StmtContext(w.ctx, w.model.stmts.insertOne)
-	for chunk := range slices.Chunk(order, rowsPerInsert) {
+	for chunk := range slices.Chunk(sorted(runs), rowsPerInsert) {
 		insert, size := many, rowsPerInsert
 		if len(chunk) < rowsPerInsert {
 			insert, size = one, 1
@@ -212,23 +215,34 @@ func (w *writing) insert(runs []row.Run) error {
 	return nil
 }
 
-// update writes a run that is there, probably. What changes least is tried first.
-func (w *writing) update(r *row.Run) error {
-	w.begin()
-	w.bind(r)
+// update writes runs that are there, probably, in the order of their ids. What changes least is tried first, and last that
+// a run is new.
+func (w *writing) update(runs []row.Run) error {
 	s := &w.model.stmts
-	try := []*sql.Stmt{s.updateOpen, s.updateKnown, s.update}
-	if !r.Status.Open() {
-		try = try[1:]
+	tries := []*sql.Stmt{s.updateOpen, s.updateKnown, s.update, s.insertOne}
+	for i, stmt := range tries {
+		tries[i] = w.tx.StmtContext(w.ctx, stmt)
 	}
-	for _, stmt := range try {
-		if changed, err := w.changed(w.tx.StmtContext(w.ctx, stmt)); err != nil || changed > 0 {
-			return err
+	for _, r := range sorted(runs) {
+		w.begin()
+		w.bind(r)
+		for i, stmt := range tries {
+			if i == 0 && !r.Status.Open() {
+				continue
+			}
+			changed, err := w.changed(stmt)
+			if err != nil {
+				return err
+			}
+			if i == len(tries)-1 {
+				w.counts[kind{r.Namespace, r.Type, r.Status}] += changed
+			}
+			if changed > 0 {
+				break
+			}
 		}
 	}
-	inserted, err := w.changed(w.tx.StmtContext(w.ctx, s.insertOne))
-	w.counts[kind{r.Namespace, r.Type, r.Status}] += inserted
-	return err
+	return nil
 }
 
 func (w *writing) begin() { w.args, w.bytes = w.args[:0], w.bytes[:0] }
@@ -292,33 +306,6 @@ func (m *Model) publish(positions []readmodel.Position) {
 	}
 	close(m.moved)
 	m.moved = make(chan struct{})
-}
-
-// Rows returns the stored rows of the given runs.
-func (m *Model) Rows(ctx context.Context, runs []events.RunID) ([]row.Run, error) {
-	if len(runs) == 0 {
-		return nil, nil
-	}
-	end, err := m.use()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	var out []row.Run
-	for _, id := range runs {
-		r, views, err := scanRun(m.stmts.rows.QueryRowContext(ctx, id[:]))
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err == nil && views > 0 {
-			r.Views, err = scanViews(m.stmts.views.QueryContext(ctx, id[:]))
-		}
-		if err != nil {
-			return nil, m.failed(fmt.Errorf("row of run %s: %w", id, err))
-		}
-		out = append(out, r)
-	}
-	return out, nil
 }
 
 // Positions returns how far the model is.

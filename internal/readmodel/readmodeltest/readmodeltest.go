@@ -33,6 +33,7 @@ func run(t *testing.T, open func(t testing.TB) readmodel.Model, briefly bool) {
 		run  func(*testing.T, readmodel.Model)
 	}{
 		{"a row comes back as it was written", everyField},
+		{"rows of many runs", manyRows},
 		{"an older row changes nothing", olderRow},
 		{"a batch moves rows, deletions and positions together", together},
 		{"the newest run answers for a workflow id", newest},
@@ -152,6 +153,48 @@ func everyField(t *testing.T, m readmodel.Model) {
 	want.Result, want.Failure, want.Views = events.Payload{}, nil, nil
 	want.Tasks, want.Timers, want.Signals, want.Activation, want.Inbox = nil, nil, nil, nil, nil
 	same(t, "List", list, readmodel.List{Runs: []row.Run{want}})
+}
+
+// manyRows asks for more runs than a model may read at a time, in no order: some are not there, some have views.
+func manyRows(t *testing.T, m readmodel.Model) {
+	var b readmodel.Batch
+	var ids []events.RunID
+	want := map[events.RunID]row.Run{}
+	for i := range 2_500 {
+		n := i * 1_237 % 2_500
+		ids = append(ids, id(n))
+		if n%7 == 3 {
+			continue
+		}
+		r := simple(n)
+		for v := range n % 3 {
+			r.Views = append(r.Views, row.View{
+				Name: events.ViewName(fmt.Sprint("view-", 9-v)), Value: events.Payload{Encoding: "bin", Data: fmt.Append(nil, n, v)}, Version: 1, Updated: 5,
+			})
+		}
+		b.Rows, want[r.RunID] = append(b.Rows, r), r
+	}
+	b.Begun = len(b.Rows)
+	apply(t, m, b)
+	rows, err := m.Rows(t.Context(), ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[events.RunID]row.Run{}
+	for _, r := range rows {
+		got[r.RunID] = r
+	}
+	if len(rows) != len(want) {
+		t.Fatalf("%d rows of %d runs", len(rows), len(want))
+	}
+	same(t, "Rows", got, want)
+	if rows, err = m.Rows(t.Context(), ids[3:4]); err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows of one run (%v)", len(rows), err)
+	}
+	same(t, "Rows of one run", rows[0], want[ids[3]])
+	if rows, err = m.Rows(t.Context(), []events.RunID{id(3), id(9_999)}); err != nil || len(rows) > 0 {
+		t.Fatalf("%d rows of runs that are not there (%v)", len(rows), err)
+	}
 }
 
 func olderRow(t *testing.T, m readmodel.Model) {

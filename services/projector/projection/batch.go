@@ -151,9 +151,11 @@ type Gap struct {
 
 // Gaps returns what is missing between the stored rows and the batch. Runs that the batch deletes need nothing.
 func (b *Batch) Gaps(stored []row.Run) []Gap {
-	versions := make(map[events.RunID]events.EventNumber, len(stored))
+	versions := make([]events.EventNumber, len(b.runs))
 	for i := range stored {
-		versions[stored[i].RunID] = stored[i].Version
+		if n, ok := b.index[stored[i].RunID]; ok {
+			versions[n] = stored[i].Version
+		}
 	}
 	var gaps []Gap
 	for i := range b.runs {
@@ -161,7 +163,7 @@ func (b *Batch) Gaps(stored []row.Run) []Gap {
 		if r == nil || b.runs[i].purged {
 			continue
 		}
-		if from, missing := Missing(row.Run{Version: versions[r.RunID]}, r); missing {
+		if from, missing := Missing(row.Run{Version: versions[i]}, r); missing {
 			gaps = append(gaps, Gap{Partition: r.Partition, RunID: r.RunID, From: from, To: r.First - 1})
 		}
 	}
