@@ -22,15 +22,16 @@ import (
 // of the suite can open: a later one is a decision and a new formatVersion.
 const engineFormat = pebble.FormatValueSeparation
 
-// engineOptions are those of every open database. Larger memtables hold hundreds of MB in all, smaller ones stall commits
-// by their flushes. Memtables count as a part of the cache: two of them are all there are while one is flushed, and what is left
-// must hold the indexes of the tables and the ends of the families, where new keys are looked for.
+// engineOptions are those of every open database. Smaller memtables make compactions write more, twice as much at half the size,
+// and stall commits by their flushes; larger ones are memory, and take longer to read back after a kill. They count as a part of
+// the cache: two of them are all there are while one is flushed, and what is left must hold the indexes of the tables and the ends
+// of the families, where new keys are looked for.
 func engineOptions(fs vfs.FS, log pebble.Logger) *pebble.Options {
 	return &pebble.Options{
 		FormatMajorVersion: engineFormat,
 		FS:                 fs,
-		MemTableSize:       16 << 20,
-		CacheSize:          64 << 20,
+		MemTableSize:       24 << 20,
+		CacheSize:          80 << 20,
 		Logger:             log,
 		EventListener:      &pebble.EventListener{},
 	}
