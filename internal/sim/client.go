@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/continuo-dev/continuo/pkg/events"
@@ -150,7 +151,7 @@ func (l *living) happen() {
 func (c *client) request(command events.Command, patient bool) *request {
 	r := &request{client: c, command: command, run: c.run, patient: patient}
 	if _, asks := command.(events.GetRun); !asks {
-		r.id = events.RequestID(fmt.Sprintf("r%d", len(c.requests)))
+		r.id = events.RequestID("r" + strconv.Itoa(len(c.requests)))
 	}
 	return r
 }
@@ -189,7 +190,7 @@ func (c *client) signal(patient bool) {
 	}
 	c.sent++
 	c.send(c.request(events.SignalWorkflow{
-		Name: [2]events.SignalName{"sim.A", "sim.B"}[name], Input: events.Payload{Encoding: "json", Data: fmt.Append(nil, value)},
+		Name: [2]events.SignalName{"sim.A", "sim.B"}[name], Input: events.Payload{Encoding: "json", Data: strconv.AppendInt(nil, value, 10)},
 	}, patient))
 }
 
@@ -215,7 +216,7 @@ type try struct {
 	n       int // the request's tries then
 	gateway *gateway
 	call    sessions.Call
-	reply   sessions.Reply
+	reply   sessions.Output // a sessions.Reply, once there is one
 }
 
 // last reports whether the request was not sent again since.
@@ -283,20 +284,20 @@ func (t *try) ask() {
 // hear is told what the gateway answers.
 func (t *try) hear(out sessions.Output) {
 	w := t.request.client.w
-	reply, ok := out.(sessions.Reply)
-	if !ok {
+	if _, ok := out.(sessions.Reply); !ok {
 		return
 	}
 	delete(t.gateway.calls, t.call)
 	if w.fault(LoseAnswers, 15) {
 		return
 	}
-	t.reply = reply
+	t.reply = out
 	w.later(w.latency(), kindMessage, (*answering)(t))
 }
 
 func (c *client) answered(t *try) {
-	w, r, reply := c.w, t.request, t.reply
+	w, r := c.w, t.request
+	reply, _ := t.reply.(sessions.Reply)
 	if reply.Err != nil {
 		// The more often it was refused, the longer it waits.
 		w.later(w.rng.Int64N(500*millisecond*int64(min(r.tries, 10))), kindClient, (*repeating)(t))

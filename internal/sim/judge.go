@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/continuo-dev/continuo/pkg/events"
 )
@@ -98,7 +99,7 @@ func judgeCollected(all [][]seen, run *runAudit) string {
 				}
 				return fmt.Sprintf("signal %s %d (%s) was not taken", name, k+1, signal.input)
 			}
-			if fmt.Sprint(got[i][k]) != signal.input {
+			if strconv.FormatInt(got[i][k], 10) != signal.input {
 				return fmt.Sprintf("it took %d as signal %s %d, the log has %s", got[i][k], name, k+1, signal.input)
 			}
 			if i == 0 && got[i][k] == stopCollecting {
@@ -198,8 +199,9 @@ func (j *judging) signal(o op, s seen) string {
 		return "it was to be a signal"
 	}
 	name := [2]events.SignalName{"sim.A", "sim.B"}[o.n%2]
+	value := strconv.FormatInt(s.Value, 10)
 	for _, signal := range j.run.signals[name] {
-		if signal.input != fmt.Sprint(s.Value) {
+		if signal.input != value {
 			continue
 		}
 		if j.taken[s.Value]++; j.taken[s.Value] > 1 {

@@ -115,8 +115,8 @@ func (w *world) drawProgram() *program {
 }
 
 func (w *world) drawOps(kinds []opKind, depth int) []op {
-	var ops []op
-	for range 1 + w.rng.IntN(5) {
+	ops := make([]op, 0, 1+w.rng.IntN(5))
+	for range cap(ops) {
 		o := op{kind: kinds[w.rng.IntN(len(kinds))], n: w.rng.IntN(3)}
 		if slices.Contains(scopes, o.kind) {
 			if depth == 0 {
@@ -294,12 +294,13 @@ func (p *player) play(ctx flow.Context, ops []op) []seen {
 }
 
 func errText(err error) string {
-	var failed *flow.TaskError
-	switch {
-	case err == nil:
+	if err == nil {
 		return ""
-	case errors.As(err, &failed):
+	}
+	if failed, ok := errors.AsType[*flow.TaskError](err); ok {
 		return "task " + failed.Code
+	}
+	switch {
 	case errors.Is(err, flow.ErrCancelled):
 		return "cancelled"
 	case errors.Is(err, flow.ErrTimeout):

@@ -61,12 +61,12 @@ func (p *partition) flush(ctx context.Context) error {
 		c.PutNewest = append(c.PutNewest, runstore.NewestRow{Namespace: key.namespace, WorkflowID: key.id, Newest: newest})
 	}
 	c.PutAnswers = make([]runstore.AnswerRow, 0, len(p.answers))
-	for key, kept := range p.answers {
-		row := runstore.AnswerRow{RunID: key.run, Request: key.request}
-		if kept == nil {
+	for _, a := range p.sortedAnswers() {
+		row := runstore.AnswerRow{RunID: a.run, Request: a.request}
+		if a.kept == nil {
 			c.DeleteAnswers = append(c.DeleteAnswers, row)
 		} else {
-			row.KeptAnswer = *kept
+			row.KeptAnswer = *a.kept
 			c.PutAnswers = append(c.PutAnswers, row)
 		}
 	}
@@ -116,19 +116,32 @@ func (p *partition) heldByAll() (bool, error) {
 	return true, nil
 }
 
-// sortChanges orders rows, so that what is written does not depend on chance.
-func sortChanges(c *runstore.Changes) {
-	answers := func(a, b runstore.AnswerRow) int {
-		if a.RunID != b.RunID {
-			return cmp.Compare(string(a.RunID[:]), string(b.RunID[:]))
-		}
-		return cmp.Compare(a.Request, b.Request)
+// answerChange is an answer that the run store does not have yet; kept is nil when it is to be deleted.
+type answerChange struct {
+	requestKey
+	kept *runstore.KeptAnswer
+}
+
+// sortedAnswers returns the changes of answers in the order of their keys. They are sorted before they are rows, which are large.
+func (p *partition) sortedAnswers() []answerChange {
+	changes := make([]answerChange, 0, len(p.answers))
+	for key, kept := range p.answers {
+		changes = append(changes, answerChange{key, kept})
 	}
+	slices.SortFunc(changes, func(a, b answerChange) int {
+		if a.run != b.run {
+			return cmp.Compare(string(a.run[:]), string(b.run[:]))
+		}
+		return cmp.Compare(a.request, b.request)
+	})
+	return changes
+}
+
+// sortChanges orders the other rows, so that what is written does not depend on chance.
+func sortChanges(c *runstore.Changes) {
 	slices.SortFunc(c.PutNewest, func(a, b runstore.NewestRow) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.WorkflowID, b.WorkflowID))
 	})
-	slices.SortFunc(c.PutAnswers, answers)
-	slices.SortFunc(c.DeleteAnswers, answers)
 	slices.SortFunc(c.PutQuarantined, func(a, b runstore.QuarantinedRun) int { return cmp.Compare(string(a.RunID[:]), string(b.RunID[:])) })
 	slices.SortFunc(c.DeleteQuarantined, func(a, b events.RunID) int { return cmp.Compare(string(a[:]), string(b[:])) })
 }

@@ -343,10 +343,11 @@ func (p *partition) kept(ctx context.Context, k requestKey) (*runstore.KeptAnswe
 	if p.stored.lacks(k.run) { // its answers are written with its row
 		return nil, nil
 	}
-	kept, ok, err := p.deps.Runs.Answer(ctx, p.id, k.run, k.request)
+	stored, ok, err := p.deps.Runs.Answer(ctx, p.id, k.run, k.request)
 	if err != nil || !ok {
 		return nil, err
 	}
+	kept := stored // what is returned is made only if there is something
 	return &kept, nil
 }
 

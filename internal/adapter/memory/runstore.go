@@ -170,16 +170,13 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 			t.newest.delete(k)
 		}
 	}
-	for _, row := range c.PutAnswers {
-		k := runKey{p, row.RunID}
-		rows, _ := t.answers.get(k)
-		if i := answerTo(rows, row.Request); i >= 0 {
-			rows = slices.Clone(rows)
-			rows[i] = row
-		} else {
-			rows = append(rows, row) // what is taken back is shorter and has nothing that is overwritten
+	for put := c.PutAnswers; len(put) > 0; {
+		n := slices.IndexFunc(put, func(row runstore.AnswerRow) bool { return row.RunID != put[0].RunID })
+		if n < 0 {
+			n = len(put)
 		}
-		t.answers.put(k, rows)
+		t.putAnswers(runKey{p, put[0].RunID}, put[:n])
+		put = put[n:]
 	}
 	for _, row := range c.DeleteAnswers {
 		k := runKey{p, row.RunID}
@@ -203,4 +200,23 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	if c.Checkpoint != nil {
 		t.checkpoints.put(p, runstore.Checkpoint{Next: c.Checkpoint.Next, State: slices.Clone(c.Checkpoint.State)})
 	}
+}
+
+// putAnswers puts answers to requests to one run.
+func (t *rowTables) putAnswers(k runKey, put []runstore.AnswerRow) {
+	rows, _ := t.answers.get(k)
+	copied := false
+	for i := range put {
+		at := answerTo(rows, put[i].Request)
+		switch {
+		case at < 0:
+			rows = append(rows, put[i]) // what is taken back is shorter and has nothing that is overwritten
+		case !copied:
+			rows, copied = slices.Clone(rows), true
+			fallthrough
+		default:
+			rows[at] = put[i]
+		}
+	}
+	t.answers.put(k, rows)
 }

@@ -24,6 +24,7 @@ const keptItems = 1_024
 // done function itself.
 type Mailbox struct {
 	clientLimit int
+	full        error // what is said when there are so many
 	ready       chan struct{}
 
 	mu      sync.Mutex
@@ -44,7 +45,10 @@ func New(clientLimit int) *Mailbox {
 	if clientLimit == 0 {
 		clientLimit = DefaultClientLimit
 	}
-	return &Mailbox{clientLimit: clientLimit, ready: make(chan struct{}, 1)}
+	return &Mailbox{
+		clientLimit: clientLimit, ready: make(chan struct{}, 1),
+		full: fmt.Errorf("%w: %d, which is the limit; try again later", journal.ErrFull, clientLimit),
+	}
 }
 
 // Put adds a command. It fails with [journal.ErrFull] or [journal.ErrClosed] and keeps nothing then.
@@ -57,7 +61,7 @@ func (m *Mailbox) Put(command events.Envelope, done func(error)) error {
 	}
 	if client {
 		if m.clients >= m.clientLimit {
-			return fmt.Errorf("%w: %d, which is the limit; try again later", journal.ErrFull, m.clients)
+			return m.full
 		}
 		m.clients++
 	}

@@ -100,21 +100,16 @@ func RetryDelay(err error) time.Duration {
 }
 
 // failer is an error that knows how it travels.
-type failer interface{ Failure() *events.Failure }
+type failer interface {
+	error
+	Failure() *events.Failure
+}
 
 func convert(err error, code string, payloads payload.Converter, depth int) *events.Failure {
 	f := &events.Failure{Code: code, Message: err.Error(), Type: typeOf(err)}
-	var (
-		p     permanent
-		own   *Error
-		known failer
-		given *events.Failure
-		edge  *events.Error
-	)
-	f.NonRetryable = errors.As(err, &p)
+	_, f.NonRetryable = errors.AsType[permanent](err)
 	cause := error(nil)
-	switch {
-	case errors.As(err, &own):
+	if own, ok := errors.AsType[*Error](err); ok {
 		f.Code = own.Code
 		if own.details != nil {
 			details, encodeErr := payloads.Encode(own.details)
@@ -124,26 +119,21 @@ func convert(err error, code string, payloads payload.Converter, depth int) *eve
 			f.Details = details
 		}
 		cause = own.cause
-	case errors.As(err, &known):
+	} else if known, ok := errors.AsType[failer](err); ok {
 		inner := known.Failure()
 		f.Code, f.NonRetryable = inner.Code, f.NonRetryable || inner.NonRetryable
-		if _, itself := bare(err).(failer); itself {
+		if _, itself := bare(err).(failer); itself { //nolint:errorlint // whether it is itself the one, not one that it wraps
 			inner.NonRetryable = f.NonRetryable
 			return inner
 		}
 		f.Cause = inner
-	case errors.As(err, &given):
+	} else if given, ok := errors.AsType[*events.Failure](err); ok {
 		f.Code, f.NonRetryable = given.Code, f.NonRetryable || given.NonRetryable
 		f.Cause = given
-	case errors.As(err, &edge):
+	} else if edge, ok := errors.AsType[*events.Error](err); ok {
 		f.Code = string(edge.Code)
-	case errors.Is(err, replay.ErrCancelled):
-		f.Code = events.CodeCancelled
-	case errors.Is(err, replay.ErrTimeout):
-		f.Code = events.CodeTimeout
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-	default:
-		cause = errors.Unwrap(bare(err))
+	} else {
+		f.Code, cause = codeOfPlain(err)
 	}
 	if f.Code == "" {
 		f.Code = code
@@ -152,6 +142,20 @@ func convert(err error, code string, payloads payload.Converter, depth int) *eve
 		f.Cause = convert(cause, "", payloads, depth+1)
 	}
 	return f
+}
+
+// codeOfPlain returns the code of an error that knows nothing of failures, "" if it has none, and the cause to be shown.
+func codeOfPlain(err error) (code string, cause error) {
+	switch {
+	case errors.Is(err, replay.ErrCancelled):
+		return events.CodeCancelled, nil
+	case errors.Is(err, replay.ErrTimeout):
+		return events.CodeTimeout, nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "", nil
+	default:
+		return "", errors.Unwrap(bare(err))
+	}
 }
 
 // bare returns err without the marks of this package.

@@ -68,12 +68,12 @@ const maxSpare = 1024
 
 // keep puts a command where it stays until it is resolved.
 func (c *Core) keep(p pending) *pending {
-	last := len(c.spare) - 1
-	if last < 0 {
-		return &p
+	var kept *pending
+	if last := len(c.spare) - 1; last >= 0 {
+		kept, c.spare = c.spare[last], c.spare[:last]
+	} else {
+		kept = new(pending)
 	}
-	kept := c.spare[last]
-	c.spare = c.spare[:last]
 	*kept = p
 	return kept
 }
