@@ -120,8 +120,10 @@ func (a *auditor) accept(p events.Partition, records []*events.Record) {
 	a.batches[min(bits.Len(uint(len(records))), len(a.batches))-1] += len(records)
 	for _, r := range records {
 		a.steps++
-		w.scratch = events.AppendRecord(w.scratch[:0], r)
-		w.mixBytes(w.scratch)
+		if w.options.Hash {
+			w.scratch = events.AppendRecord(w.scratch[:0], r)
+			w.mixBytes(w.scratch)
+		}
 		if w.tracing() {
 			a.trace(r)
 		}
@@ -211,7 +213,7 @@ func (a *auditor) run(r *events.Record) {
 		a.event(run, r, n, e)
 	}
 	run.next = r.Last() + 1
-	run.row = projection.Fold(run.row, r)
+	projection.Fold(&run.row, r)
 	run.records = append(run.records, r)
 	if !run.touched {
 		run.touched = true

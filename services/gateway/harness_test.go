@@ -169,11 +169,12 @@ func project(ctx context.Context, log journal.Journal, model *memory.ReadModel) 
 				if err != nil {
 					return err
 				}
-				var was row.Run
+				var run row.Run
 				if len(old) > 0 {
-					was = old[0]
+					run = old[0]
 				}
-				b.Rows = append(b.Rows, projection.Fold(was, r))
+				projection.Fold(&run, r)
+				b.Rows = append(b.Rows, run)
 			}
 			if err := model.Apply(ctx, b); err != nil {
 				return err

@@ -160,7 +160,7 @@ func (a *audit) fold(ctx context.Context, p events.Partition, run events.RunID, 
 				return row.Run{}, row.Run{}, nil
 			}
 			if r.First <= version {
-				to = projection.Fold(to, r)
+				projection.Fold(&to, r)
 			}
 			if r.Seq < a.next[p] {
 				before.RunID, before.WorkflowID = r.RunID, r.WorkflowID

@@ -287,7 +287,7 @@ func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap, f
 			return run, fmt.Errorf("history of run %s: %w", gap.RunID, err)
 		}
 		for _, r := range records {
-			run = facts.Fold(run, r)
+			facts.Fold(&run, r)
 		}
 		from = next
 	}

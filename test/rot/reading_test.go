@@ -236,7 +236,7 @@ func (t *truth) compareModel(path string) (wrong []string, damaged bool, err err
 		var folded row.Run
 		for _, r := range t.model[run.id] {
 			if r.Seq < next[run.partition] || unfinished && slices.Contains(listed, run.id.String()) {
-				folded = projection.Fold(folded, r)
+				projection.Fold(&folded, r)
 			}
 		}
 		if !folded.RunID.IsZero() {

@@ -66,7 +66,7 @@ func (b *Batch) Add(r *events.Record) {
 		b.deletes = append(b.deletes, r.RunID)
 		run.row, run.known = row.Run{}, false
 	default:
-		b.Facts.fold(&run.row, r)
+		b.Facts.Fold(&run.row, r)
 		run.known = true
 		for _, e := range r.Events {
 			b.bytes += waitBytes + shownBytes(e) + failureBytes(e)
@@ -187,7 +187,7 @@ func (b *Batch) Rows(stored []row.Run) (rows []row.Run, begun int, deletes []eve
 			continue
 		}
 		run.known = true
-		b.Facts.fold(&run.row, e.record)
+		b.Facts.Fold(&run.row, e.record)
 	}
 	rows = make([]row.Run, 0, len(b.runs))
 	for _, began := range []bool{true, false} {

@@ -33,10 +33,7 @@ const (
 )
 
 // Fold is [Fold], and collects what it passes by. Events that the row includes already were collected before.
-func (f *Facts) Fold(run row.Run, r *events.Record) row.Run {
-	f.fold(&run, r)
-	return run
-}
+func (f *Facts) Fold(run *row.Run, r *events.Record) { fold(run, r, f) }
 
 // Take returns what was collected, and begins anew.
 func (f *Facts) Take() (outcomes []row.Outcome, history []row.Event) {
@@ -47,10 +44,6 @@ func (f *Facts) Take() (outcomes []row.Outcome, history []row.Event) {
 
 // Bytes returns about how much memory is kept by what was collected.
 func (f *Facts) Bytes() int { return f.bytes }
-
-func (f *Facts) fold(run *row.Run, r *events.Record) {
-	fold(run, r, f)
-}
 
 // outcomeBytes is what an outcome takes, and about what its failure adds is counted by failureBytes.
 const outcomeBytes = 200

@@ -48,7 +48,7 @@ func TestFactsOfBatches(t *testing.T) {
 				all += len(r.Events)
 			}
 			if r.RunID == log[0].RunID {
-				of = facts.Fold(of, r)
+				facts.Fold(&of, r)
 			}
 		}
 		if len(history) != all {
@@ -57,7 +57,7 @@ func TestFactsOfBatches(t *testing.T) {
 		facts.Take()
 		for _, r := range log {
 			if r.RunID == log[0].RunID {
-				of = facts.Fold(of, r)
+				facts.Fold(&of, r)
 			}
 		}
 		if again, _ := facts.Take(); len(again) > 0 {
@@ -98,7 +98,7 @@ func TestWhatIsCounted(t *testing.T) {
 		facts := Facts{Source: source}
 		var run row.Run
 		for _, r := range log {
-			run = facts.Fold(run, r)
+			facts.Fold(&run, r)
 		}
 		outcomes, history := facts.Take()
 		var got []fact

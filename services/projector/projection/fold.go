@@ -12,15 +12,12 @@ import (
 // MaxListed bounds each list of what a run waits for. What is above is counted but not listed.
 const MaxListed = 1000
 
-// Fold returns the row after the record's events. Events that the row includes already (up to its Version) change nothing,
-// so that reading a record twice is harmless. The argument must not be used any more: its lists are built upon.
+// Fold brings a row to what it is after the record's events. Events that the row includes already (up to its Version) change
+// nothing, so that reading a record twice is harmless. A copy of the row must not be used any more: its lists are built upon.
 //
 // The zero row is that of a run of which nothing is known. A record that begins above Version+1 leaves a gap; see
 // [Missing].
-func Fold(run row.Run, r *events.Record) row.Run {
-	fold(&run, r, nil)
-	return run
-}
+func Fold(run *row.Run, r *events.Record) { fold(run, r, nil) }
 
 func fold(run *row.Run, r *events.Record, facts *Facts) {
 	for i, e := range r.Events {

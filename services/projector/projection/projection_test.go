@@ -31,7 +31,7 @@ func TestScripts(t *testing.T) {
 				r.Events = append(r.Events, parse(t, strings.TrimSpace(line)))
 			}
 			next += events.EventNumber(len(r.Events))
-			run = Fold(run, r)
+			Fold(&run, r)
 			return show(run)
 		})
 	})
@@ -326,10 +326,10 @@ func TestReadingTwiceChangesNothing(t *testing.T) {
 			}
 		}
 		for i, r := range of {
-			run = Fold(run, r)
+			Fold(&run, r)
 			again := cloneLists(run)
 			for _, old := range of[:i+1] {
-				again = Fold(again, old)
+				Fold(&again, old)
 			}
 			if !reflect.DeepEqual(again, run) {
 				t.Fatalf("read again:\n%+v\nonce:\n%+v", again, run)
@@ -346,7 +346,8 @@ func TestListsAreBounded(t *testing.T) {
 		r.Events = append(r.Events, events.TaskScheduled{Step: events.Step(n)}, events.TimerStarted{Step: events.Step(n + 1e6)},
 			events.SignalReceived{Name: events.SignalName(fmt.Sprint(n)), Index: 1})
 	}
-	run := Fold(row.Run{}, r)
+	var run row.Run
+	Fold(&run, r)
 	if len(run.Tasks) != MaxListed || len(run.Timers) != MaxListed || len(run.Inbox) != MaxListed {
 		t.Errorf("%d tasks, %d timers, %d names are listed", len(run.Tasks), len(run.Timers), len(run.Inbox))
 	}
