@@ -72,7 +72,8 @@ type Checkpoint struct {
 	State []byte
 }
 
-// Changes are rows to put and delete, no row both at once. Nil and empty fields change nothing.
+// Changes are rows to put and delete, no row both at once. Nil and empty fields change nothing. A store may keep the answers as
+// they are: nobody changes them after Write. What it keeps of bytes it copies.
 type Changes struct {
 	PutRuns       []RunRow
 	DeleteRuns    []events.RunID // with its answers

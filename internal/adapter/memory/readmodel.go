@@ -18,7 +18,7 @@ import (
 // of its own.
 type ReadModel struct {
 	mu        sync.Mutex
-	runs      map[events.RunID]row.Run
+	runs      map[events.RunID]*row.Run
 	positions map[events.Partition]readmodel.Position
 	steps     map[row.StepKey]row.Steps
 	errors    map[row.ErrorKey]row.Errors
@@ -30,7 +30,7 @@ var _ readmodel.Model = (*ReadModel)(nil)
 // NewReadModel makes an empty read model.
 func NewReadModel() *ReadModel {
 	return &ReadModel{
-		runs: map[events.RunID]row.Run{}, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}),
+		runs: map[events.RunID]*row.Run{}, positions: map[events.Partition]readmodel.Position{}, moved: make(chan struct{}),
 		steps: map[row.StepKey]row.Steps{}, errors: map[row.ErrorKey]row.Errors{},
 	}
 }
@@ -39,9 +39,14 @@ func NewReadModel() *ReadModel {
 func (m *ReadModel) Apply(_ context.Context, b readmodel.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range b.Rows {
-		if old, ok := m.runs[r.RunID]; !ok || r.Version > old.Version {
-			m.runs[r.RunID] = cloneRun(r)
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		switch old := m.runs[r.RunID]; {
+		case old == nil:
+			kept := cloneRun(r)
+			m.runs[r.RunID] = &kept
+		case r.Version > old.Version:
+			*old = cloneRun(r)
 		}
 	}
 	for _, id := range b.Deletes {
@@ -57,7 +62,8 @@ func (m *ReadModel) Apply(_ context.Context, b readmodel.Batch) error {
 }
 
 // cloneRun copies what folding changes in place.
-func cloneRun(r row.Run) row.Run {
+func cloneRun(stored *row.Run) row.Run {
+	r := *stored
 	r.Tasks, r.Timers, r.Signals = slices.Clone(r.Tasks), slices.Clone(r.Timers), slices.Clone(r.Signals)
 	r.Inbox, r.Views = slices.Clone(r.Inbox), slices.Clone(r.Views)
 	return r
@@ -115,18 +121,17 @@ func (m *ReadModel) Run(_ context.Context, ns events.Namespace, id events.Workfl
 	return cloneRun(found), nil
 }
 
-func (m *ReadModel) find(ns events.Namespace, id events.WorkflowID, run events.RunID) (row.Run, bool) {
+func (m *ReadModel) find(ns events.Namespace, id events.WorkflowID, run events.RunID) (found *row.Run, ok bool) {
 	if !run.IsZero() {
-		r, ok := m.runs[run]
-		return r, ok && r.Namespace == ns && r.WorkflowID == id
+		r := m.runs[run]
+		return r, r != nil && r.Namespace == ns && r.WorkflowID == id
 	}
-	var newest row.Run
 	for _, r := range m.runs {
-		if r.Namespace == ns && r.WorkflowID == id && (newest.RunID.IsZero() || newestFirst(r, newest) < 0) {
-			newest = r
+		if r.Namespace == ns && r.WorkflowID == id && (found == nil || newestFirst(*r, *found) < 0) {
+			found = r
 		}
 	}
-	return newest, !newest.RunID.IsZero()
+	return found, found != nil
 }
 
 // View returns one view of a run.
@@ -159,7 +164,8 @@ func (m *ReadModel) List(_ context.Context, f readmodel.Filter, p readmodel.Page
 	defer m.mu.Unlock()
 	behind := row.Run{RunID: after.RunID, Started: after.Started}
 	var fit []row.Run
-	for _, r := range m.runs {
+	for _, stored := range m.runs {
+		r := *stored
 		if fits(f, r) && (after == readmodel.Cursor{} || newestFirst(behind, r) < 0) {
 			r.Result, r.Failure, r.Views = events.Payload{}, nil, nil
 			r.Tasks, r.Timers, r.Signals, r.Activation, r.Inbox = nil, nil, nil, nil, nil
@@ -196,7 +202,7 @@ func (m *ReadModel) Count(_ context.Context, f readmodel.Filter) ([]readmodel.Co
 	}
 	numbers := map[group]int64{}
 	for _, r := range m.runs {
-		if fits(f, r) {
+		if fits(f, *r) {
 			numbers[group{r.Type, r.Status}]++
 		}
 	}

@@ -46,7 +46,7 @@ func compareQuarantined(a, b quarantinedRow) int {
 type rowTables struct {
 	runs        table[runKey, []byte]
 	newest      table[newestKey, runstore.Newest]
-	answers     table[runKey, []runstore.AnswerRow] // of each run; a few thousand at most
+	answers     table[runKey, []*runstore.AnswerRow] // of each run by request; a few thousand at most
 	checkpoints table[events.Partition, runstore.Checkpoint]
 	ended       ordered[endedRow]
 	quarantined ordered[quarantinedRow]
@@ -86,7 +86,7 @@ func (r runstorePort) Answer(
 	}
 	defer r.unlock()
 	rows, _ := r.disk.rows.answers.get(runKey{p, run})
-	if i := answerTo(rows, request); i >= 0 {
+	if i, found := answerTo(rows, request); found {
 		return rows[i].KeptAnswer, true, nil
 	}
 	return runstore.KeptAnswer{}, false, nil
@@ -142,14 +142,9 @@ func (r runstorePort) Write(_ context.Context, p events.Partition, c runstore.Ch
 	return nil
 }
 
-// answerTo returns the index of the answer to a request, -1 if there is none.
-func answerTo(rows []runstore.AnswerRow, request events.RequestID) int {
-	for i := range rows {
-		if rows[i].Request == request {
-			return i
-		}
-	}
-	return -1
+// answerTo returns the place of the answer to a request, and whether there is one.
+func answerTo(rows []*runstore.AnswerRow, request events.RequestID) (int, bool) {
+	return slices.BinarySearchFunc(rows, request, func(row *runstore.AnswerRow, request events.RequestID) int { return cmp.Compare(row.Request, request) })
 }
 
 func (t *rowTables) write(p events.Partition, c runstore.Changes) {
@@ -181,7 +176,7 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	for _, row := range c.DeleteAnswers {
 		k := runKey{p, row.RunID}
 		rows, _ := t.answers.get(k)
-		if i := answerTo(rows, row.Request); i >= 0 {
+		if i, found := answerTo(rows, row.Request); found {
 			t.answers.put(k, slices.Delete(slices.Clone(rows), i, i+1))
 		}
 	}
@@ -202,20 +197,15 @@ func (t *rowTables) write(p events.Partition, c runstore.Changes) {
 	}
 }
 
-// putAnswers puts answers to requests to one run.
+// putAnswers puts answers to requests to one run, which are kept as they are. The list before it may be taken back: it stays.
 func (t *rowTables) putAnswers(k runKey, put []runstore.AnswerRow) {
-	rows, _ := t.answers.get(k)
-	copied := false
+	old, _ := t.answers.get(k)
+	rows := append(make([]*runstore.AnswerRow, 0, len(old)+len(put)), old...)
 	for i := range put {
-		at := answerTo(rows, put[i].Request)
-		switch {
-		case at < 0:
-			rows = append(rows, put[i]) // what is taken back is shorter and has nothing that is overwritten
-		case !copied:
-			rows, copied = slices.Clone(rows), true
-			fallthrough
-		default:
-			rows[at] = put[i]
+		if at, found := answerTo(rows, put[i].Request); found {
+			rows[at] = &put[i]
+		} else {
+			rows = slices.Insert(rows, at, &put[i])
 		}
 	}
 	t.answers.put(k, rows)
