@@ -106,6 +106,7 @@ func seed(args []string, out io.Writer) error {
 		o.Trace = func(line string) { fmt.Fprintln(out, line) }
 	}
 	prepare(1)
+	o.Hash = true
 	r := sim.Run(*n, o)
 	for _, v := range r.Violations {
 		fmt.Fprintf(out, "violation: %s\n", v)
@@ -126,7 +127,7 @@ func verify(args []string, out io.Writer) error {
 	each := flags.Bool("each", false, "show the hash of every seed")
 	_ = flags.Parse(args) // it exits
 	prepare(1)
-	campaign := sim.Campaign{From: *from, Seeds: *seeds}
+	campaign := sim.Campaign{From: *from, Seeds: *seeds, Options: sim.Options{Hash: true}}
 	if *each {
 		campaign.Each = func(r sim.Result) { fmt.Fprintf(out, "%d %016x %d\n", r.Seed, r.Hash, r.Steps) }
 	}

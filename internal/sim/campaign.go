@@ -33,7 +33,7 @@ type Summary struct {
 	FailedSeeds []uint64
 	// First is the failed seed with the lowest number.
 	First *Result
-	// Hash is over the hashes of all seeds in their order; 0 unless all of them ran.
+	// Hash is over the hashes of all seeds in their order; 0 unless it was asked for and all of them ran.
 	Hash uint64
 }
 
@@ -73,7 +73,7 @@ func (c Campaign) Run() Summary {
 		})
 	}
 	all.Wait()
-	if c.Seeds > 0 && uint64(len(hashes)) == c.Seeds {
+	if c.Options.Hash && c.Seeds > 0 && uint64(len(hashes)) == c.Seeds {
 		w := world{hash: 14695981039346656037}
 		for n := range c.Seeds {
 			w.mix(hashes[n])

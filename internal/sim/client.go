@@ -325,6 +325,9 @@ func (c *client) answered(t *try) {
 	}
 }
 
+// broken leaves it to the client's patience to ask again.
+func (t *try) broken() {}
+
 // await waits for the end of the run, as the gateway's shell does: the ring of runs that ended lately, then the read model,
 // then the engine.
 func (c *client) await() {
@@ -332,98 +335,110 @@ func (c *client) await() {
 	if c.over || c.waits {
 		return
 	}
-	c.waits = true
-	heard := false
-	again := func(d int64) {
-		w.after(d, kindClient, func() {
-			if c.waits && !c.over {
-				c.waits = false
-				c.await()
-			}
-		})
-	}
 	if w.server == nil {
-		c.waits = false
 		w.after(second, kindClient, c.await)
 		return
 	}
-	g := w.server.gateways[w.rng.IntN(len(w.server.gateways))]
+	c.waits = true
 	w.nextCall++
-	call := sessions.Call(w.nextCall)
-	p := w.partitionOf(c.workflow)
-	g.calls[call] = listener(func(out sessions.Output) {
-		switch out := out.(type) {
-		case sessions.Waiting:
-			if !out.Open {
-				c.lookUp(g, call, p, out.From)
-			}
-		case sessions.RunOver:
-			delete(g.calls, call)
-			heard = true
-			if out.Err != nil {
-				again(w.rng.Int64N(second))
-				return
-			}
-			c.ended(out.Run.Event, out.Run.Status)
-		default: // a wait has no other answers
-		}
-	})
-	g.post(sessions.Await{Call: call, Partition: p, WorkflowID: c.workflow, RunID: c.run})
-	// A gateway that dies takes the wait with it.
-	var watch func()
-	watch = func() {
-		switch {
-		case c.over || heard:
-		case g.dead:
-			again(0)
-		default:
-			w.after(second, kindClient, watch)
-		}
+	a := &awaiting{
+		client: c, gateway: w.server.gateways[w.rng.IntN(len(w.server.gateways))], call: sessions.Call(w.nextCall), partition: w.partitionOf(c.workflow),
 	}
-	w.after(second, kindClient, watch)
+	a.gateway.calls[a.call] = a
+	a.gateway.post(sessions.Await{Call: a.call, Partition: a.partition, WorkflowID: c.workflow, RunID: c.run})
+}
+
+// awaiting is a client's wait at a gateway.
+type awaiting struct {
+	client    *client
+	gateway   *gateway
+	call      sessions.Call
+	partition events.Partition
+}
+
+func (a *awaiting) hear(out sessions.Output) {
+	switch out := out.(type) {
+	case sessions.Waiting:
+		if !out.Open {
+			a.lookUp(out.From)
+		}
+	case sessions.RunOver:
+		delete(a.gateway.calls, a.call)
+		if out.Err != nil {
+			a.broken()
+			return
+		}
+		a.client.ended(out.Run.Event, out.Run.Status)
+	default: // a wait has no other answers
+	}
+}
+
+// broken lets the client wait again.
+func (a *awaiting) broken() {
+	c := a.client
+	c.w.after(c.w.rng.Int64N(second), kindClient, func() {
+		c.waits = false
+		c.await()
+	})
 }
 
 // lookUp asks for the end of a run that came before the gateway's memory of ends.
-func (c *client) lookUp(g *gateway, call sessions.Call, p events.Partition, from events.Seq) {
+func (a *awaiting) lookUp(from events.Seq) {
+	c := a.client
 	w := c.w
 	row, err := w.model.Run(w.ctx, events.DefaultNamespace, c.workflow, c.run)
 	if err == nil && !row.Status.Open() {
-		g.post(sessions.Forget{Call: call})
-		c.endedBefore()
+		a.endedBefore()
 		return
 	}
 	if err == nil {
 		marks, _ := w.model.Watermark(w.ctx)
 		for _, at := range marks {
-			if at.Partition == p && at.Next >= from {
+			if at.Partition == a.partition && at.Next >= from {
 				return // the row is right: it is open, and its end will be heard
 			}
 		}
 	}
-	r := &request{client: c, command: events.GetRun{}, run: c.run, patient: true}
 	w.after(w.latency(), kindMessage, func() {
-		if c.over || g.dead {
+		if c.over || a.gateway.dead {
 			return
 		}
 		w.nextCall++
-		ask := sessions.Call(w.nextCall)
-		g.calls[ask] = listener(func(out sessions.Output) {
-			delete(g.calls, ask)
-			reply, ok := out.(sessions.Reply)
-			switch {
-			case !ok || c.over:
-			case reply.Err != nil:
-				w.after(second, kindClient, func() { c.lookUp(g, call, p, from) })
-			case reply.Answer.Code == events.NotFound || reply.Answer.Ended != 0:
-				g.post(sessions.Forget{Call: call})
-				c.endedBefore()
-			}
-		})
-		g.post(sessions.Ask{Call: ask, Envelope: events.Envelope{
-			Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: c.run, Command: r.command,
+		call := sessions.Call(w.nextCall)
+		a.gateway.calls[call] = &lookingUp{awaiting: a, call: call, from: from}
+		a.gateway.post(sessions.Ask{Call: call, Envelope: events.Envelope{
+			Namespace: events.DefaultNamespace, WorkflowID: c.workflow, RunID: c.run, Command: events.GetRun{},
 		}})
 	})
 }
+
+// endedBefore is told that the run ended long ago.
+func (a *awaiting) endedBefore() {
+	a.gateway.post(sessions.Forget{Call: a.call})
+	a.client.endedBefore()
+}
+
+// lookingUp is a question of the engine whether a run has ended.
+type lookingUp struct {
+	*awaiting
+	call sessions.Call
+	from events.Seq
+}
+
+func (l *lookingUp) hear(out sessions.Output) {
+	delete(l.gateway.calls, l.call)
+	reply, ok := out.(sessions.Reply)
+	switch {
+	case !ok || l.client.over:
+	case reply.Err != nil:
+		l.client.w.after(second, kindClient, func() { l.lookUp(l.from) })
+	case reply.Answer.Code == events.NotFound || reply.Answer.Ended != 0:
+		l.endedBefore()
+	}
+}
+
+// broken leaves it to the wait that it is part of.
+func (l *lookingUp) broken() {}
 
 // endedBefore reads the end from the history.
 func (c *client) endedBefore() {

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/continuo-dev/continuo/internal/inbox"
 	"github.com/continuo-dev/continuo/internal/journal"
@@ -27,13 +29,11 @@ type gateway struct {
 	from    []events.Seq // where its tail begins, by partition
 }
 
-// caller is told what a gateway answers to its call.
-type caller interface{ hear(out sessions.Output) }
-
-// listener is a caller that is a function.
-type listener func(sessions.Output)
-
-func (f listener) hear(out sessions.Output) { f(out) }
+// caller is told what a gateway answers to its call, or that it dies first.
+type caller interface {
+	hear(out sessions.Output)
+	broken()
+}
 
 // conn is the stream of a worker.
 type conn struct {
@@ -94,6 +94,9 @@ func (g *gateway) die() {
 		if c := g.conns[id]; c != nil {
 			c.cut()
 		}
+	}
+	for _, call := range slices.Sorted(maps.Keys(g.calls)) {
+		g.calls[call].broken()
 	}
 	g.calls = nil
 }

@@ -101,6 +101,8 @@ type Options struct {
 	Storm time.Duration
 	// Trace, if set, gets a line for everything that happens.
 	Trace func(line string)
+	// Hash asks for a hash of all that happens, which takes each record's bytes: 3 % of the time.
+	Hash bool
 	// MaxSteps ends a run that makes more records, as a violation; 0 means 200,000.
 	MaxSteps int
 }
@@ -111,7 +113,7 @@ type Result struct {
 	// Steps are the accepted records.
 	Steps int
 	// Hash is over the bytes of all accepted records and every decision of the simulator: the same for the same seed,
-	// options and build.
+	// options and build. It is 0 unless it was asked for.
 	Hash uint64
 	// Violations name the check that failed and say what was found. Empty is good.
 	Violations []string
