@@ -108,8 +108,8 @@ func (p *Projector) rebuild(ctx context.Context, id events.Partition) error {
 		var rows []row.Run
 		size := 0
 		for _, run := range runs {
-			folded, err := p.fold(ctx, row.Run{}, projection.Gap{Partition: id, RunID: run, From: 1}, &facts)
-			if err != nil {
+			var folded row.Run
+			if err := p.fold(ctx, &folded, projection.Gap{Partition: id, RunID: run, From: 1}, &facts); err != nil {
 				return err
 			}
 			if !folded.RunID.IsZero() {

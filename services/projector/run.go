@@ -263,11 +263,9 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 			i = len(rows)
 			rows = append(rows, row.Run{})
 		}
-		folded, err := p.fold(ctx, rows[i], gap, &p.gaps)
-		if err != nil {
+		if err := p.fold(ctx, &rows[i], gap, &p.gaps); err != nil {
 			return nil, err
 		}
-		rows[i] = folded
 	}
 	// Of what even the archive does not know there is nothing to build upon.
 	return slices.DeleteFunc(rows, func(r row.Run) bool { return r.RunID.IsZero() }), nil
@@ -277,19 +275,19 @@ func (p *Projector) stored(ctx context.Context, wanted []events.RunID) ([]row.Ru
 const historyBytes = 1 << 20
 
 // fold brings a row up to the end of a gap, as far as the archive knows, and collects what it passes by.
-func (p *Projector) fold(ctx context.Context, run row.Run, gap projection.Gap, facts *projection.Facts) (row.Run, error) {
+func (p *Projector) fold(ctx context.Context, run *row.Run, gap projection.Gap, facts *projection.Facts) error {
 	for from := gap.From; from != 0; {
 		records, next, err := p.deps.Archive.History(ctx, gap.Partition, gap.RunID, from, gap.To, historyBytes)
 		if errors.Is(err, archive.ErrNotFound) {
-			return run, nil
+			return nil
 		}
 		if err != nil {
-			return run, fmt.Errorf("history of run %s: %w", gap.RunID, err)
+			return fmt.Errorf("history of run %s: %w", gap.RunID, err)
 		}
 		for _, r := range records {
-			facts.Fold(&run, r)
+			facts.Fold(run, r)
 		}
 		from = next
 	}
-	return run, nil
+	return nil
 }
