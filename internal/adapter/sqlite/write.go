@@ -219,30 +219,39 @@ func (w *writing) insert(runs []row.Run) error {
 // a run is new.
 func (w *writing) update(runs []row.Run) error {
 	s := &w.model.stmts
-	tries := []*sql.Stmt{s.updateOpen, s.updateKnown, s.update, s.insertOne}
-	for i, stmt := range tries {
-		tries[i] = w.tx.StmtContext(w.ctx, stmt)
+	updates, insert := []*sql.Stmt{s.updateOpen, s.updateKnown, s.update}, w.tx.StmtContext(w.ctx, s.insertOne)
+	for i, stmt := range updates {
+		updates[i] = w.tx.StmtContext(w.ctx, stmt)
 	}
 	for _, r := range sorted(runs) {
+		try := updates
+		if !r.Status.Open() {
+			try = updates[1:]
+		}
 		w.begin()
 		w.bind(r)
-		for i, stmt := range tries {
-			if i == 0 && !r.Status.Open() {
-				continue
-			}
-			changed, err := w.changed(stmt)
-			if err != nil {
-				return err
-			}
-			if i == len(tries)-1 {
-				w.counts[kind{r.Namespace, r.Type, r.Status}] += changed
-			}
-			if changed > 0 {
-				break
-			}
+		if there, err := w.there(try); err != nil {
+			return err
+		} else if there {
+			continue
 		}
+		inserted, err := w.changed(insert)
+		if err != nil {
+			return err
+		}
+		w.counts[kind{r.Namespace, r.Type, r.Status}] += inserted
 	}
 	return nil
+}
+
+// there writes what is bound with the first of some updates that finds its run; it reports whether one did.
+func (w *writing) there(updates []*sql.Stmt) (bool, error) {
+	for _, stmt := range updates {
+		if changed, err := w.changed(stmt); err != nil || changed > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (w *writing) begin() { w.args, w.bytes = w.args[:0], w.bytes[:0] }
