@@ -41,6 +41,11 @@ type given struct {
 	from      events.Seq // the position of the record that opened it
 }
 
+// givenOf is what a worker is given with the delivery of an activation.
+func givenOf(d sessions.Delivery) given {
+	return given{open: d.Activation, partition: d.Partition, from: d.From}
+}
+
 func (g *Gateway) newConn(worker sessions.Worker) *conn {
 	c := &conn{
 		gateway: g, id: sessions.Conn(g.nextConn.Add(1)), worker: worker, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), given: make(map[events.RunID]given),

@@ -249,7 +249,7 @@ func (w *writer) handActivation(ctx context.Context, hand sessions.Hand) error {
 	if err := w.makeRoom(size); err != nil {
 		return err
 	}
-	w.conn.give(open.RunID, given{open: open, partition: hand.Delivery.Partition, from: hand.Delivery.From})
+	w.conn.give(open.RunID, givenOf(hand.Delivery))
 	w.batch.response.Activations = append(w.batch.response.Activations, message)
 	w.batch.sent = append(w.batch.sent, sessions.ActivationStarted{Conn: w.conn.id, Activation: ref})
 	return w.grew(size)
@@ -277,7 +277,7 @@ func (g *Gateway) assembleActivation(ctx context.Context, hand sessions.Hand) (m
 	var next events.EventNumber
 	nothing := hand.NothingNew && !full
 	if !nothing {
-		if history, next, err = g.replayFrames(ctx, given{open: open, partition: d.Partition, from: d.From}, from, a.Upto, limit); err != nil {
+		if history, next, err = g.replayFrames(ctx, givenOf(d), from, a.Upto, limit); err != nil {
 			return nil, false, err
 		}
 	}
