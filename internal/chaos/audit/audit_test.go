@@ -240,6 +240,40 @@ func TestAStoppedWorkerBeginsLate(t *testing.T) {
 	}
 }
 
+// TestARepetitionIsOvertaken: after a fault, an attempt is given out again while its outcome is on its way, and the next attempt
+// may begin elsewhere a moment before the repetition does. Each is judged by what it follows, not by what began just before it.
+func TestARepetitionIsOvertaken(t *testing.T) {
+	t.Parallel()
+	const second, ms = int64(time.Second), int64(time.Millisecond)
+	fault := []ledger.Fault{{Process: ledger.ServerProcess, From: second + 1, To: 6 * second}}
+	for _, c := range []struct {
+		faults    []ledger.Fault
+		later     int64 // than the second attempt
+		explained bool
+	}{
+		{fault, ms, true},
+		{fault, 2 * second, false}, // so late it was given out when the next attempt had long begun
+		{nil, ms, false},
+	} {
+		e := clean(t)
+		e.Faults = c.faults
+		e.Executions[1].Attempt = 3
+		run, _ := audit.Read(history(workflow, "start", slices.Insert(programHistory(), 3,
+			events.Event(events.TaskAttemptFailed{Step: 1, Attempt: 2, Failure: events.Failure{Code: "task_failed"}}))...))
+		run.Tasks[1].Attempt = 3
+		e.Runs[workflow] = []*audit.Run{run}
+		x := func(attempt uint32, worker string, begin int64, failed bool) ledger.Execution {
+			return ledger.Execution{Run: run.ID, Step: 1, Attempt: attempt, Worker: worker, Begin: begin, End: begin + 10, Failed: failed}
+		}
+		e.Executions = append(e.Executions[2:], x(1, "w0.1", second, true), x(2, "w0.1", 7*second, true),
+			x(1, "w1.1", 7*second+c.later, true), x(3, "w2.1", 10*second, false))
+		counts, found := audit.Judge(*e)
+		if explained := len(found) == 0; explained != c.explained || counts.Repeated != 1 {
+			t.Errorf("%+v: %+v, %v", c, counts, found)
+		}
+	}
+}
+
 // TestALostWorkerExplainsAMissingAttempt: an attempt that began nowhere was given to a worker that was lost before it began.
 func TestALostWorkerExplainsAMissingAttempt(t *testing.T) {
 	t.Parallel()

@@ -84,7 +84,7 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 	slices.SortFunc(all, func(a, b ledger.Execution) int { return cmp.Compare(a.Begin, b.Begin) })
 	var found []Violation
 	for i := 1; i < len(all); i++ {
-		before, x := all[i-1], all[i]
+		before, x := followed(all[:i], all[i]), all[i]
 		if before.Failed && before.End <= x.Begin && faults.retried(t, before, x) {
 			continue
 		}
@@ -105,6 +105,24 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 		}
 	}
 	return found
+}
+
+// followed returns which of the executions that began before x it follows: the last one of the newest attempt. That of a newer
+// attempt than its own does not count while both may have been on their way at the same time: after a fault an attempt is given
+// out again while its outcome is read, and what follows from the outcome may overtake it. There is at least one before x.
+func followed(before []ledger.Execution, x ledger.Execution) ledger.Execution {
+	var last *ledger.Execution
+	for i := range before {
+		y := &before[i]
+		overtook := y.Attempt > x.Attempt && x.Begin-y.Begin <= underway(x)
+		if !overtook && (last == nil || y.Attempt >= last.Attempt) {
+			last = y
+		}
+	}
+	if last == nil {
+		return before[len(before)-1]
+	}
+	return *last
 }
 
 // retried reports whether an attempt follows a failed one in order. Attempts that began nowhere may lie between them: those
