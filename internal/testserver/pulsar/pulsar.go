@@ -2,6 +2,7 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -146,10 +147,36 @@ func (s *Server) AdminURL() string { return "http://" + s.AdminAddr }
 // LogFile is where the server logs to.
 func (s *Server) LogFile() string { return filepath.Join(s.options.Dir, "pulsar.log") }
 
-// Restart starts the server again, which must be gone, and waits until it can store messages.
+// Restart starts the server again, which must be gone, and waits until it can store messages. A server that was killed may come
+// back with a bookie that is lost and found for ever; it is started once more then, in an orderly way.
 func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
+	for {
+		before, _ := os.ReadFile(s.LogFile())
+		if err := s.begin(ctx); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(s.LogFile())
+		if err != nil || settled(text[len(before):]) {
+			return err
+		}
+		if err := s.Stop(); err != nil {
+			return err
+		}
+	}
+}
+
+// settled reports from what a server logged until it was ready whether its bookie stays. After SIGKILL the metadata store still has
+// the bookie's old registration and deletes it when someone reads it, whoever stands there then: where that hits the new one,
+// the bookie registers again and the two go on, dozens of times a second, and a ledger can be made in between only. A
+// server counts a bookie it finds twice for each of its two clients; one that was ended by SIGTERM leaves no registration.
+func settled(log []byte) bool {
+	return bytes.Count(log, []byte("Failed to resolve network location")) <= 16
+}
+
+// begin starts the process and waits until it is ready.
+func (s *Server) begin(ctx context.Context) error {
 	process, err := child.Start(s.program())
 	if err != nil {
 		return err
