@@ -153,12 +153,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
-		before, _ := os.ReadFile(s.LogFile())
-		if err := s.begin(ctx); err != nil {
-			return err
-		}
-		text, err := os.ReadFile(s.LogFile())
-		if err != nil || settled(text[len(before):]) {
+		if stays, err := s.begin(ctx); stays || err != nil {
 			return err
 		}
 		if err := s.Stop(); err != nil {
@@ -167,35 +162,42 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 }
 
-// settled reports from what a server logged until it was ready whether its bookie stays. After SIGKILL the metadata store still has
-// the bookie's old registration and deletes it when someone reads it, whoever stands there then: where that hits the new one,
-// the bookie registers again and the two go on, dozens of times a second, and a ledger can be made in between only. A
-// server counts a bookie it finds twice for each of its two clients; one that was ended by SIGTERM leaves no registration.
-func settled(log []byte) bool {
-	return bytes.Count(log, []byte("Failed to resolve network location")) <= 16
-}
-
-// begin starts the process and waits until it is ready.
-func (s *Server) begin(ctx context.Context) error {
+// begin starts the process and waits until it is ready, or until it shows that its bookie does not stay.
+func (s *Server) begin(ctx context.Context) (stays bool, err error) {
+	before, _ := os.ReadFile(s.LogFile()) // there may be none
 	process, err := child.Start(s.program())
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.mu.Lock()
 	s.process = process
 	s.mu.Unlock()
 	every := time.NewTicker(100 * time.Millisecond) //nolint:forbidigo // of a real process
 	defer every.Stop()
-	for !s.ready(ctx) {
+	for {
+		ready := s.ready(ctx)
+		if text, err := os.ReadFile(s.LogFile()); err != nil || !settled(text[len(before):]) {
+			return false, err
+		}
+		if ready {
+			return true, nil
+		}
 		select {
 		case <-every.C:
 		case <-process.Gone():
-			return fmt.Errorf("the Pulsar process ended before it was ready: %w\n%s", process.Err(), s.logEnd())
+			return false, fmt.Errorf("the Pulsar process ended before it was ready: %w\n%s", process.Err(), s.logEnd())
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("the Pulsar process is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
+			return false, errors.Join(fmt.Errorf("the Pulsar process is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
 		}
 	}
-	return nil
+}
+
+// settled reports from what a server has logged since its start whether its bookie stays. After SIGKILL the metadata store still
+// has the bookie's old registration and deletes it when someone reads it, whoever stands there then: where that hits the new
+// one, the bookie registers again and the two go on, dozens of times a second, and a ledger can be made in between only. A
+// server counts a bookie it finds twice for each of its two clients; one that was ended by SIGTERM leaves no registration.
+func settled(log []byte) bool {
+	return bytes.Count(log, []byte("Failed to resolve network location")) <= 16
 }
 
 // program is the Java process.
