@@ -23,6 +23,9 @@ type fleet struct {
 
 	mu    sync.Mutex
 	kills Kills
+	// brokersAway is how many brokers are being restarted now, and brokersBack when one was ready again last.
+	brokersAway int
+	brokersBack time.Duration
 }
 
 // slot is the place of a worker: one process after the other.
@@ -157,6 +160,7 @@ func (f *fleet) strikeWorker(ctx context.Context, one fault) error {
 // restart ends a part and waits until it is ready again.
 func (f *fleet) restart(ctx context.Context, part Part, one fault) error {
 	defer f.note(ledger.ServerProcess, false, f.c.now())
+	defer f.leave(part)()
 	if err := part.end(one.inOrder); err != nil {
 		return err
 	}
@@ -174,7 +178,42 @@ func (f *fleet) restart(ctx context.Context, part Part, one fault) error {
 	}
 	ready, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
-	return part.Restart(ready)
+	return f.supervise(part, func() error { return part.Restart(ready) })
+}
+
+// supervise starts a part. A service that finds no broker waits a while and then ends with an error, for its supervisor to start
+// it again, as is done here. What ends otherwise is a finding.
+func (f *fleet) supervise(part Part, start func() error) error {
+	for {
+		from := f.c.clock.Boot()
+		err := start()
+		if err == nil || part.kind() != onService || alive(part.Name, part.Process()) == nil || !f.brokerWasAway(from) {
+			return err
+		}
+	}
+}
+
+// brokerWasAway reports whether a broker was being restarted at some time since a moment.
+func (f *fleet) brokerWasAway(since time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.brokersAway > 0 || f.brokersBack > since
+}
+
+// leave notes that a part goes away if it is a broker, and returns what notes that it is back.
+func (f *fleet) leave(part Part) (back func()) {
+	if !part.Broker {
+		return func() {}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.brokersAway++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.brokersAway--
+		f.brokersBack = f.c.clock.Boot()
+	}
 }
 
 // restartServices kills all services, and starts them again.
