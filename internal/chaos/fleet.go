@@ -160,7 +160,8 @@ func (f *fleet) strikeWorker(ctx context.Context, one fault) error {
 // restart ends a part and waits until it is ready again.
 func (f *fleet) restart(ctx context.Context, part Part, one fault) error {
 	defer f.note(ledger.ServerProcess, false, f.c.now())
-	defer f.leave(part)()
+	back := f.leave(part)
+	defer back()
 	if err := part.end(one.inOrder); err != nil {
 		return err
 	}
