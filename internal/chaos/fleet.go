@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type fleet struct {
 
 	mu    sync.Mutex
 	kills Kills
-	// brokersAway is how many brokers are being restarted now, and brokersBack when one was ready again last.
+	// brokersAway is how many brokers are being restarted now, and brokersBack when that was over last.
 	brokersAway int
 	brokersBack time.Duration
 }
@@ -177,20 +178,38 @@ func (f *fleet) restart(ctx context.Context, part Part, one fault) error {
 	if !f.c.pause(ctx, one.rest) {
 		return context.Cause(ctx)
 	}
-	ready, cancel := context.WithTimeout(ctx, readyTime)
-	defer cancel()
-	return f.supervise(part, func() error { return part.Restart(ready) })
+	return f.supervise(ctx, part, func() error {
+		ready, cancel := context.WithTimeout(ctx, readyTime)
+		defer cancel()
+		return part.Restart(ready)
+	})
 }
 
 // supervise starts a part. A service that finds no broker waits a while and then ends with an error, for its supervisor to start
 // it again, as is done here. What ends otherwise is a finding.
-func (f *fleet) supervise(part Part, start func() error) error {
+func (f *fleet) supervise(ctx context.Context, part Part, start func() error) error {
 	for {
 		from := f.c.clock.Boot()
 		err := start()
-		if err == nil || part.kind() != onService || alive(part.Name, part.Process()) == nil || !f.brokerWasAway(from) {
+		if err == nil || part.kind() != onService || !refusedToServe(part.Process()) || !f.brokerWasAway(from) || !f.c.pause(ctx, supervisorPause) {
 			return err
 		}
+		f.c.say("%s found no broker and is started again", part.Name)
+	}
+}
+
+// supervisorPause is how long a service that ended stays away.
+const supervisorPause = time.Second
+
+// refusedToServe reports whether a process has ended as the program does when it says why it cannot serve: not by a panic, a
+// signal, a race or a wrong flag.
+func refusedToServe(process *child.Process) bool {
+	select {
+	case <-process.Gone():
+		exit, is := errors.AsType[*exec.ExitError](process.Err())
+		return is && exit.ExitCode() == 1
+	default:
+		return false
 	}
 }
 

@@ -245,32 +245,109 @@ func TestAStoppedWorkerBeginsLate(t *testing.T) {
 func TestARepetitionIsOvertaken(t *testing.T) {
 	t.Parallel()
 	const second, ms = int64(time.Second), int64(time.Millisecond)
-	fault := []ledger.Fault{{Process: ledger.ServerProcess, From: second + 1, To: 6 * second}}
-	for _, c := range []struct {
-		faults    []ledger.Fault
-		later     int64 // than the second attempt
-		explained bool
+	x := func(attempt uint32, worker string, begin int64, failed bool) ledger.Execution {
+		return ledger.Execution{Step: 1, Attempt: attempt, Worker: worker, Begin: begin, End: begin + 10, Failed: failed}
+	}
+	server := func(from, to int64) []ledger.Fault {
+		return []ledger.Fault{{Process: ledger.ServerProcess, From: from, To: to}}
+	}
+	for name, c := range map[string]struct {
+		faults   []ledger.Fault
+		all      []ledger.Execution
+		codes    []string // of the attempts that failed; none: two of code task_failed
+		repeated int
+		found    int
 	}{
-		{fault, ms, true},
-		{fault, 2 * second, false}, // so late it was given out when the next attempt had long begun
-		{nil, ms, false},
+		"overtaken": {
+			server(second+1, 6*second),
+			[]ledger.Execution{x(1, "w0.1", second, true), x(2, "w0.1", 7*second, true), x(1, "w1.1", 7*second+ms, true), x(3, "w2.1", 10*second, false)},
+			nil, 1, 0,
+		},
+		"so late that it was given out when the next had long begun": {
+			server(second+1, 6*second),
+			[]ledger.Execution{x(1, "w0.1", second, true), x(2, "w0.1", 7*second, true), x(1, "w1.1", 9*second, true), x(3, "w2.1", 10*second, false)},
+			nil, 1, 1,
+		},
+		"no fault": {
+			nil,
+			[]ledger.Execution{x(1, "w0.1", second, true), x(2, "w0.1", 7*second, true), x(1, "w1.1", 7*second+ms, true), x(3, "w2.1", 10*second, false)},
+			nil, 1, 1,
+		},
+		"one fault, and repetitions without end": {
+			server(5*second, 6*second),
+			[]ledger.Execution{
+				x(1, "w0.1", second, true), x(2, "w0.1", 2*second, true), x(1, "w1.1", 7*second, true), x(1, "w2.1", 20*second, true), x(1, "w0.1", 40*second, true),
+				x(3, "w0.1", 50*second, false),
+			},
+			nil, 3, 2,
+		},
+		"an attempt that is no repetition comes late": {
+			nil,
+			[]ledger.Execution{x(1, "w0.1", second, true), x(3, "w0.1", 3*second, false), x(2, "w1.1", 3*second+ms, true)},
+			[]string{"timeout_start_to_close", "task_failed"},
+			2, 1,
+		},
 	} {
-		e := clean(t)
-		e.Faults = c.faults
-		e.Executions[1].Attempt = 3
-		run, _ := audit.Read(history(workflow, "start", slices.Insert(programHistory(), 3,
-			events.Event(events.TaskAttemptFailed{Step: 1, Attempt: 2, Failure: events.Failure{Code: "task_failed"}}))...))
-		run.Tasks[1].Attempt = 3
-		e.Runs[workflow] = []*audit.Run{run}
-		x := func(attempt uint32, worker string, begin int64, failed bool) ledger.Execution {
-			return ledger.Execution{Run: run.ID, Step: 1, Attempt: attempt, Worker: worker, Begin: begin, End: begin + 10, Failed: failed}
-		}
-		e.Executions = append(e.Executions[2:], x(1, "w0.1", second, true), x(2, "w0.1", 7*second, true),
-			x(1, "w1.1", 7*second+c.later, true), x(3, "w2.1", 10*second, false))
-		counts, found := audit.Judge(*e)
-		if explained := len(found) == 0; explained != c.explained || counts.Repeated != 1 {
-			t.Errorf("%+v: %+v, %v", c, counts, found)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := clean(t)
+			e.Faults = c.faults
+			es := slices.Concat(programHistory()[:2], nil)
+			codes := c.codes
+			if codes == nil {
+				codes = []string{"task_failed", "task_failed"}
+			}
+			for n, code := range codes {
+				es = append(es, events.TaskAttemptFailed{Step: 1, Attempt: events.Attempt(n + 1), Failure: events.Failure{Code: code}})
+			}
+			es = append(es, events.TaskCompleted{Step: 1, Attempt: events.Attempt(len(codes) + 1)})
+			run, found := audit.Read(history(workflow, "start", append(es, programHistory()[4:]...)...))
+			if len(found) > 0 {
+				t.Fatal(found)
+			}
+			e.Runs[workflow] = []*audit.Run{run}
+			for i := range c.all {
+				c.all[i].Run = run.ID
+			}
+			e.Executions = append(e.Executions[2:], c.all...)
+			counts, found := audit.Judge(*e)
+			if len(found) != c.found || counts.Repeated != c.repeated {
+				t.Errorf("%d found, %d repeated: %v", len(found), counts.Repeated, found)
+			}
+		})
+	}
+}
+
+// TestStepsAreInOrder: a step's attempts are made by the code of one activation, one after the other, also after a fault.
+func TestStepsAreInOrder(t *testing.T) {
+	t.Parallel()
+	const second = int64(time.Second)
+	step := func(attempt uint32, worker string, begin, end int64, failed bool) ledger.Execution {
+		return ledger.Execution{Step: 3, Attempt: attempt, Worker: worker, Begin: begin, End: end, Failed: failed, IsStep: true}
+	}
+	for name, c := range map[string]struct {
+		again []ledger.Execution // in another worker, after the first was killed in the second attempt
+		found int
+	}{
+		"in order":                        {[]ledger.Execution{step(1, "w1.1", 13*second, 14*second, true), step(2, "w1.1", 15*second, 16*second, false)}, 0},
+		"the second while the first runs": {[]ledger.Execution{step(1, "w1.1", 13*second, 16*second, true), step(2, "w1.1", 15*second, 16*second, false)}, 1},
+		"the second after a success":      {[]ledger.Execution{step(1, "w1.1", 13*second, 14*second, false), step(2, "w1.1", 15*second, 16*second, false)}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := clean(t)
+			e.Faults = []ledger.Fault{{Process: "w0.1", From: 2*second + 2, To: 2*second + 3}}
+			run := e.Executions[2].Run
+			e.Runs[workflow][0].Tasks[3].Attempt = 2
+			e.Executions = append(e.Executions[:2], step(1, "w0.1", second, second+1, true), step(2, "w0.1", 2*second, 0, false))
+			e.Executions = append(e.Executions, c.again...)
+			for i := range e.Executions {
+				e.Executions[i].Run = run
+			}
+			if _, found := audit.Judge(*e); len(found) != c.found {
+				t.Errorf("%v", found)
+			}
+		})
 	}
 }
 

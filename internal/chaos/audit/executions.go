@@ -107,22 +107,24 @@ func repeats(where string, run *Run, t *Task, all []ledger.Execution, faults fau
 	return found
 }
 
-// followed returns which of the executions that began before x it follows: the last one of the newest attempt. That of a newer
-// attempt than its own does not count while both may have been on their way at the same time: after a fault an attempt is given
-// out again while its outcome is read, and what follows from the outcome may overtake it. There is at least one before x.
+// followed returns which of the executions that began before x it is judged by: for a task, the last one of its own attempt or a
+// newer one, and else of the newest before it. After a fault an attempt is given out again while its outcome is read, and what
+// follows from the outcome may overtake it on its way to a worker: a newer attempt that began just before a repetition does not
+// count. Steps are not given out: their attempts are in the order in which the code of an activation made them. There is at
+// least one before x.
 func followed(before []ledger.Execution, x ledger.Execution) ledger.Execution {
-	var last *ledger.Execution
-	for i := range before {
-		y := &before[i]
-		overtook := y.Attempt > x.Attempt && x.Begin-y.Begin <= underway(x)
-		if !overtook && (last == nil || y.Attempt >= last.Attempt) {
+	if x.IsStep {
+		return before[len(before)-1]
+	}
+	again := slices.ContainsFunc(before, func(y ledger.Execution) bool { return y.Attempt == x.Attempt })
+	var last ledger.Execution
+	for _, y := range before {
+		overtook := again && y.Attempt > x.Attempt && x.Begin-y.Begin <= underway(x)
+		if !overtook && min(y.Attempt, x.Attempt) >= min(last.Attempt, x.Attempt) {
 			last = y
 		}
 	}
-	if last == nil {
-		return before[len(before)-1]
-	}
-	return *last
+	return last
 }
 
 // retried reports whether an attempt follows a failed one in order. Attempts that began nowhere may lie between them: those

@@ -152,22 +152,31 @@ func (s *Server) LogFile() string { return filepath.Join(s.options.Dir, "pulsar.
 func (s *Server) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	for {
-		if stays, err := s.begin(ctx); stays || err != nil {
-			return err
-		}
+	err := s.begin(ctx)
+	if errors.Is(err, errUnsettled) {
 		if err := s.Stop(); err != nil {
 			return err
 		}
+		err = s.begin(ctx)
 	}
+	if err != nil && s.Process() != nil {
+		err = errors.Join(err, s.Kill())
+	}
+	return err
 }
 
+// errUnsettled says that a server which was ended by SIGKILL came back ill; see [settled].
+var errUnsettled = errors.New("the bookie of the Pulsar process registers again and again")
+
 // begin starts the process and waits until it is ready, or until it shows that its bookie does not stay.
-func (s *Server) begin(ctx context.Context) (stays bool, err error) {
-	before, _ := os.ReadFile(s.LogFile()) // there may be none
+func (s *Server) begin(ctx context.Context) error {
+	before, err := os.ReadFile(s.LogFile())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	process, err := child.Start(s.program())
 	if err != nil {
-		return false, err
+		return err
 	}
 	s.mu.Lock()
 	s.process = process
@@ -176,18 +185,21 @@ func (s *Server) begin(ctx context.Context) (stays bool, err error) {
 	defer every.Stop()
 	for {
 		ready := s.ready(ctx)
-		if text, err := os.ReadFile(s.LogFile()); err != nil || !settled(text[len(before):]) {
-			return false, err
-		}
-		if ready {
-			return true, nil
+		text, err := os.ReadFile(s.LogFile())
+		switch {
+		case err != nil:
+			return err
+		case !settled(text[min(len(before), len(text)):]):
+			return errUnsettled
+		case ready:
+			return nil
 		}
 		select {
 		case <-every.C:
 		case <-process.Gone():
-			return false, fmt.Errorf("the Pulsar process ended before it was ready: %w\n%s", process.Err(), s.logEnd())
+			return fmt.Errorf("the Pulsar process ended before it was ready: %w\n%s", process.Err(), s.logEnd())
 		case <-ctx.Done():
-			return false, errors.Join(fmt.Errorf("the Pulsar process is not ready: %w\n%s", context.Cause(ctx), s.logEnd()), process.Kill())
+			return fmt.Errorf("the Pulsar process is not ready: %w\n%s", context.Cause(ctx), s.logEnd())
 		}
 	}
 }
@@ -238,9 +250,10 @@ func (s *Server) ready(ctx context.Context) bool {
 		s.get(ctx, "/admin/v2/brokers/health") == "ok"
 }
 
-// get returns the body of an answer, empty when there is none with status 200.
+// get returns the body of an answer, empty when there is none with status 200. It does not wait long: a broker that is not well
+// may never answer, and its log says so meanwhile.
 func (s *Server) get(ctx context.Context, path string) string {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.AdminURL()+path, http.NoBody)
 	if err != nil {
