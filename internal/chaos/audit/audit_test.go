@@ -351,6 +351,18 @@ func TestStepsAreInOrder(t *testing.T) {
 	}
 }
 
+// TestATaskInThePlaceOfARefusedStep: a cancel request came while an activation made a step; the next one scheduled a task there.
+func TestATaskInThePlaceOfARefusedStep(t *testing.T) {
+	t.Parallel()
+	e := clean(t)
+	x := e.Executions[0]
+	e.Executions = append(e.Executions, ledger.Execution{Run: x.Run, Step: 1, Attempt: 1, Worker: "w0.1", Begin: 90, End: 95, Failed: true, IsStep: true},
+		ledger.Execution{Run: x.Run, Step: 1, Attempt: 2, Worker: "w0.1", Begin: 96, End: 97, IsStep: true})
+	if counts, found := audit.Judge(*e); len(found) > 0 || counts.Repeated != 0 {
+		t.Errorf("%+v, %v", counts, found)
+	}
+}
+
 // TestALostWorkerExplainsAMissingAttempt: an attempt that began nowhere was given to a worker that was lost before it began.
 func TestALostWorkerExplainsAMissingAttempt(t *testing.T) {
 	t.Parallel()

@@ -11,10 +11,12 @@ import (
 	"github.com/continuo-dev/continuo/pkg/events"
 )
 
-// taskKey names a task or step.
+// taskKey names a task or step. The two are apart: where a completion was refused for what came meanwhile, the steps that the
+// activation had made are refused with it, and the next one may take another way and schedule a task in such a step's place.
 type taskKey struct {
-	run  string
-	step uint64
+	run    string
+	step   uint64
+	isStep bool
 }
 
 // executions checks that code ran again only where that has a reason, and that every accepted outcome was made by an
@@ -28,14 +30,14 @@ func executions(e Evidence, c *Counts) []Violation {
 		} else {
 			c.Executions++
 		}
-		k := taskKey{x.Run, x.Step}
+		k := taskKey{x.Run, x.Step, x.IsStep}
 		byTask[k] = append(byTask[k], x)
 	}
 	faults := faultsOf(e.Faults)
 	for _, runs := range e.Runs {
 		for _, run := range runs {
 			for step, t := range run.Tasks {
-				k := taskKey{run.ID, step}
+				k := taskKey{run.ID, step, t.IsStep}
 				found = append(found, ofTask(run, k, t, byTask[k], faults, c)...)
 				delete(byTask, k)
 			}
