@@ -191,7 +191,7 @@ func (f *fleet) supervise(ctx context.Context, part Part, start func() error) er
 	for {
 		from := f.c.clock.Boot()
 		err := start()
-		if err == nil || part.kind() != onService || !refusedToServe(part.Process()) || !f.brokerWasAway(from) || !f.c.pause(ctx, supervisorPause) {
+		if err == nil || part.kind() != onService || !refusedToServe(part) || !f.brokerWasAway(from) || !f.c.pause(ctx, supervisorPause) {
 			return err
 		}
 		f.c.say("%s found no broker and is started again", part.Name)
@@ -201,16 +201,11 @@ func (f *fleet) supervise(ctx context.Context, part Part, start func() error) er
 // supervisorPause is how long a service that ended stays away.
 const supervisorPause = time.Second
 
-// refusedToServe reports whether a process has ended as the program does when it says why it cannot serve: not by a panic, a
+// refusedToServe reports whether a part has ended as the program does when it says why it cannot serve: not by a panic, a
 // signal, a race or a wrong flag.
-func refusedToServe(process *child.Process) bool {
-	select {
-	case <-process.Gone():
-		exit, is := errors.AsType[*exec.ExitError](process.Err())
-		return is && exit.ExitCode() == 1
-	default:
-		return false
-	}
+func refusedToServe(part Part) bool {
+	exit, is := errors.AsType[*exec.ExitError](alive(part.Name, part.Process()))
+	return is && exit.ExitCode() == 1
 }
 
 // brokerWasAway reports whether a broker was being restarted at some time since a moment.
